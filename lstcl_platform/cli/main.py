@@ -1,0 +1,25 @@
+"""The command line: one visible table of commands, and what a wrong input looks like."""
+
+import sys
+
+import typer
+
+from lstcl_platform.cli import plan
+from lstcl_platform.specs.errors import UserError
+
+app = typer.Typer(
+    name="lstcl-platform",
+    help="Self-supervised video pretraining studies on Ray: one YAML file from raw video to compared results.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("schema")(plan.schema)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 a stage failed, 2 wrong input, 130 interrupted."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

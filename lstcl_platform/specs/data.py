@@ -1,0 +1,43 @@
+"""What a study reads: the videos, their time grid, and what to do about damaged ones."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from lstcl_platform.specs.base import Fraction, PositiveInt, Seed, Spec
+
+
+class SyntheticSpec(Spec):
+    """A labelled set of H.264 videos that `launch` renders when `data.train` does not exist yet."""
+
+    train_videos: PositiveInt = 480
+    """Training videos, spread evenly over the classes."""
+    val_videos: PositiveInt = 180
+    """Validation videos, spread evenly over the classes."""
+    side: PositiveInt = 64
+    """Height and width in pixels."""
+    seconds: float = Field(default=10.0, gt=0)
+    """Length of each video at 30 frames a second."""
+    seed: Seed = 0
+    """Seed of the whole set: equal seeds give equal videos."""
+
+
+class DataSpec(Spec):
+    """The videos of a study."""
+
+    train: str
+    """Folder with one folder a class, `path,label` CSV, or Parquet manifest. Relative to the spec file."""
+    val: str
+    """The same, for evaluation."""
+    target_fps: float | None = Field(default=30.0, gt=0)
+    """Time grid on which strides count, in frames a second; null counts the file's own frames."""
+    max_bad_fraction: Fraction = 0.01
+    """The run stops when more than this share of the videos cannot be used."""
+    synthesize: SyntheticSpec | None = None
+    """Render this set into `train` and `val` when they are missing."""
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> Self:
+        if self.train == self.val:
+            raise ValueError("train and val name the same data: evaluation would test on training videos")
+        return self

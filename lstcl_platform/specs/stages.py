@@ -1,0 +1,86 @@
+"""From an experiment to the graph of stages that it needs.
+
+A trial is a chain pretrain -> finetune -> evaluate. A stage is identified by its key, a hash of everything that its
+result means; stages with equal keys are one stage, across trials and across experiments.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lstcl_platform.specs.experiment import TrialSpec
+
+StageKind = Literal["pretrain", "finetune", "evaluate"]
+
+KEY_FORMAT = 1
+"""Raised when the meaning of a stage's inputs changes (sample draws, loss, schedule): old results no longer match."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One legal cell of an experiment.
+
+    Attributes:
+        experiment: name of the experiment.
+        name: readable name, e.g. ``short=8 long=32 seed=0``.
+        cell: the swept fields, dotted path -> value.
+        spec: the resolved settings of this cell.
+    """
+
+    experiment: str
+    name: str
+    cell: Mapping[str, Any]
+    spec: TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The unit that is scheduled, checkpointed, cached and resumed.
+
+    Attributes:
+        kind: what it does.
+        key: 64 hex digits; equal keys mean equal results.
+        parent: key of the stage whose weights it starts from, or None.
+        identity: what was hashed into the key (JSON-ready).
+        spec: settings of the first trial that needs it; only the part in `identity` matters to the result.
+        trials: names ``experiment/trial`` of all trials that need it.
+    """
+
+    kind: StageKind
+    key: str
+    parent: str | None
+    identity: Mapping[str, Any]
+    spec: TrialSpec
+    trials: tuple[str, ...] = ()
+
+    @property
+    def short_key(self) -> str:
+        """First 10 digits of the key, for people."""
+        return self.key[:10]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageGraph:
+    """Stages in an order in which parents come first, and the stages of each trial."""
+
+    stages: Mapping[str, Stage]
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def children(self, key: str) -> list[str]:
+        """Keys of the stages that start from stage `key`."""
+        return [stage.key for stage in self.stages.values() if stage.parent == key]
+
+    def descendants(self, key: str) -> list[str]:
+        """Keys of all stages that need stage `key`, nearest first."""
+        found = self.children(key)
+        for child in found:
+            found.extend(self.descendants(child))
+        return found
+
+
+def hash_identity(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of `identity`, as 64 hex digits."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,180 @@
+"""What the three stages do: pretrain, finetune, evaluate. Defaults are the paper's settings."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lstcl_platform.specs.base import Fraction, PositiveInt, Precision, Seed, Spec
+from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
+
+
+class ClipPairSpec(Spec):
+    """How the short and the long clip of one video are cut (paper, Section 3.2)."""
+
+    short_stride: PositiveInt = 8
+    """tau_S: time-grid frames between two frames of the short clip."""
+    long_stride: PositiveInt = 32
+    """tau_L: the same for the long clip; at least tau_S."""
+    sampling: Literal["random_independent"] = "random_independent"
+    """How the two start times relate."""
+    indexing: Literal["exact", "linspace"] = "exact"
+    """`exact`: frame i at start + i * stride. `linspace`: T frames spread over T * stride, as SlowFast does."""
+
+    @model_validator(mode="after")
+    def _short_not_longer(self) -> Self:
+        if self.short_stride > self.long_stride:
+            raise ValueError(
+                f"short_stride ({self.short_stride}) must not exceed long_stride ({self.long_stride}): "
+                "the short clip is matched to a clip that covers at least as much time"
+            )
+        return self
+
+
+class PretrainAugmentSpec(Spec):
+    """Clip augmentation of the paper's reference [19]; one draw a clip, independent between the two views."""
+
+    crop_area: tuple[Fraction, Fraction] = (0.2, 0.766)
+    """Range of the random crop's share of the frame area."""
+    crop_aspect: tuple[float, float] = (0.75, 1.3333)
+    """Range of the random crop's width / height."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+    jitter: Fraction = 0.8
+    """Probability of colour jitter."""
+    brightness: float = Field(default=0.6, ge=0)
+    """Largest relative change of brightness."""
+    contrast: float = Field(default=0.6, ge=0)
+    """Largest relative change of contrast."""
+    saturation: float = Field(default=0.6, ge=0)
+    """Largest relative change of saturation."""
+    hue: float = Field(default=0.15, ge=0, le=0.5)
+    """Largest shift of hue, in turns of the colour circle."""
+    grayscale: Fraction = 0.2
+    """Probability of turning the clip grey."""
+    blur: Fraction = 0.5
+    """Probability of a Gaussian blur."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Range of the blur's sigma in pixels."""
+
+    @model_validator(mode="after")
+    def _ranges_ordered(self) -> Self:
+        for name in ("crop_area", "crop_aspect", "blur_sigma"):
+            low, high = getattr(self, name)
+            if low > high or low <= 0:
+                raise ValueError(f"{name} must be an increasing pair of positive numbers, not [{low}, {high}]")
+        return self
+
+
+class PretrainSpec(Spec):
+    """Self-supervised pretraining on pairs of clips; no label is read."""
+
+    framework: FrameworkSpec = MoCoV3Spec()
+    """Contrastive framework: heads, loss and momentum rule around the backbone."""
+    clips: ClipPairSpec = ClipPairSpec()
+    """Strides and sampling of the two views."""
+    augment: PretrainAugmentSpec = PretrainAugmentSpec()
+    """Augmentation of each view."""
+    epochs: PositiveInt = 200
+    """Passes over the training videos."""
+    warmup_epochs: float = Field(default=40.0, ge=0)
+    """Epochs of linear warm-up from 0."""
+    batch_size: PositiveInt = 512
+    """Videos a step over all workers (global batch)."""
+    contrast_batch: PositiveInt | None = None
+    """Videos that negatives and BatchNorm see together; must be batch_size / accumulation_steps."""
+    accumulation_steps: PositiveInt = 1
+    """Backward passes an optimizer step; above 1 the contrast batch shrinks and must be stated."""
+    lr_base: float = Field(default=1.5e-4, gt=0)
+    """Learning rate at batch 256; scaled by batch_size / 256."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """AdamW weight decay, on all parameters as in MoCo v3."""
+    drop_path: Fraction = 0.0
+    """Largest stochastic-depth rate."""
+    precision: Precision = "bf16"
+    """Arithmetic of forward and backward; fp16 uses a gradient scaler."""
+    seed: Seed = 0
+    """Seed of initialisation, sample order, clips and augmentation."""
+
+    @model_validator(mode="after")
+    def _relations(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) is not divisible by accumulation_steps ({self.accumulation_steps})"
+            )
+        seen = self.batch_size // self.accumulation_steps
+        if self.effective_contrast_batch != seen:
+            raise ValueError(
+                f"with accumulation_steps {self.accumulation_steps} negatives and BatchNorm see {seen} videos, not "
+                f"{self.effective_contrast_batch}: write contrast_batch: {seen} if that is meant"
+            )
+        return self
+
+    @property
+    def effective_contrast_batch(self) -> int:
+        """Videos that negatives and BatchNorm statistics are taken over."""
+        return self.batch_size if self.contrast_batch is None else self.contrast_batch
+
+
+class FinetuneAugmentSpec(Spec):
+    """Augmentation of a labelled training clip."""
+
+    crop_area: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Range of the random crop's share of the frame area."""
+    crop_aspect: tuple[float, float] = (0.75, 1.3333)
+    """Range of the random crop's width / height."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+
+
+class FinetuneSpec(Spec):
+    """Supervised training of backbone and classifier, from a pretraining or from scratch."""
+
+    stride: PositiveInt = 8
+    """tau: time-grid frames between two frames of the clip."""
+    indexing: Literal["exact", "linspace"] = "exact"
+    """As in `pretrain.clips.indexing`."""
+    augment: FinetuneAugmentSpec = FinetuneAugmentSpec()
+    """Augmentation of the clip."""
+    epochs: PositiveInt = 200
+    """Passes over the labelled videos."""
+    warmup_epochs: float = Field(default=5.0, ge=0)
+    """Epochs of linear warm-up from 0."""
+    batch_size: PositiveInt = 256
+    """Videos a step over all workers (global batch)."""
+    lr_base: float = Field(default=5e-4, gt=0)
+    """Learning rate at batch 512; scaled by batch_size / 512."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """AdamW weight decay; none on biases, norms and position tables."""
+    label_smoothing: Fraction = 0.1
+    """Share of the target spread over all classes."""
+    drop_path: Fraction = 0.2
+    """Largest stochastic-depth rate."""
+    head_dropout: Fraction = 0.0
+    """Dropout before the classifier."""
+    labels_per_class: PositiveInt | None = None
+    """Train on this many labelled videos a class (a fixed draw by `seed`); null uses all."""
+    precision: Precision = "bf16"
+    """Arithmetic of forward and backward."""
+    seed: Seed = 0
+    """Seed of the classifier's initialisation, sample order, clips and augmentation."""
+
+    @model_validator(mode="after")
+    def _relations(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+        return self
+
+
+class EvaluateSpec(Spec):
+    """Test protocol: softmax scores averaged over uniform clips, centre crop (paper, Section 4)."""
+
+    clips: PositiveInt = 5
+    """Clips spread uniformly over each video."""
+    stride: PositiveInt | None = None
+    """Frames between two frames of a clip; null takes the finetuning stride."""
+    crop_ratio: float = Field(default=256 / 224, ge=1)
+    """The short side is resized to image_size x this before the centre crop of image_size."""
+    precision: Precision = "fp32"
+    """Arithmetic of the forward pass."""
