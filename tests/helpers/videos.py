@@ -1,0 +1,119 @@
+"""Small real videos for tests, encoded with PyAV: nothing is downloaded and no binary is committed."""
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+TICKS = 60_000
+"""Time base of streams with a variable frame rate, in ticks a second."""
+
+
+def picture(index: int, *, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Frame `index` as uint8 RGB (height, width, 3): smooth colours that drift and some fixed texture."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, size=3)
+    texture = rng.integers(0, 40, size=(height, width, 3))
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    waves = [np.sin(x / 7 + index / 5 + phase[0]), np.sin(y / 5 - index / 9 + phase[1])]
+    waves.append(np.sin((x + y) / 11 + index / 3 + phase[2]))
+    image = np.stack(waves, axis=-1) * 90 + 110 + np.roll(texture, index, axis=1)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def make_video(
+    path: Path,
+    *,
+    frames: int = 60,
+    fps: float = 30,
+    side: int = 64,
+    width: int | None = None,
+    gop: int = 12,
+    bframes: int = 2,
+    open_gop: bool = False,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    times: Sequence[float] | None = None,
+    rotation: int = 0,
+    cut_frames: int = 0,
+    seed: int = 0,
+) -> Path:
+    """Write a video of `frames` frames, `side` high and `width` (default: `side`) wide, and return its path.
+
+    Args:
+        path: File to write; parent folders are made. The suffix chooses the container.
+        times: Presentation time of each frame in seconds (variable frame rate); replaces `fps`.
+        open_gop: Let B-frames refer across keyframes.
+        rotation: Display rotation in degrees, written as a display matrix.
+        cut_frames: Hide this many leading frames by an edit list (mp4 only); they stay in the file as packets
+            that a player must decode and must not show.
+        seed: Picks the pictures; equal arguments give equal frames.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rate = Fraction(fps).limit_denominator(1001)
+    base = 1 / rate if times is None else Fraction(1, TICKS)
+    moments = [index / rate for index in range(frames)] if times is None else [Fraction(t) for t in times]
+    assert len(moments) == frames, "times must name every frame"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width or side, side, pixel_format
+        context = stream.codec_context
+        context.time_base = base
+        context.gop_size, context.max_b_frames, context.thread_count = gop, bframes, 1
+        if codec == "libx264":
+            x264 = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0"
+            context.options = {
+                "x264-params": f"{x264}:open-gop={int(open_gop)}:threads=1",
+                "preset": "veryfast",
+            }
+        if codec == "libx265":
+            context.options = {"x265-params": f"keyint={gop}:bframes={bframes}:log-level=error"}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index, moment in enumerate(moments):
+            image = picture(index, height=side, width=width or side, seed=seed)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
+            frame.pts, frame.time_base = round(moment / base), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    if cut_frames:
+        _cut_by_edit_list(path, seconds=float(moments[cut_frames]))
+    return path
+
+
+def make_labelled_folder(root: Path, *, classes: int = 2, videos: int = 4, **options: Any) -> Path:
+    """Write `videos` videos for each class into `root/class_<k>/video_<i>.mp4` with `make_video`."""
+    for label in range(classes):
+        for index in range(videos):
+            make_video(root / f"class_{label}" / f"video_{index}.mp4", seed=100 * label + index, **options)
+    return root
+
+
+def damage(path: Path, *, start: float = 0.4, length: int = 400, seed: int = 0) -> Path:
+    """Overwrite `length` bytes from the share `start` of the file on with noise."""
+    data = bytearray(path.read_bytes())
+    first = int(len(data) * start)
+    noise = np.random.default_rng(seed).integers(0, 256, size=length, dtype=np.uint8).tobytes()
+    data[first : first + length] = noise
+    path.write_bytes(bytes(data))
+    return path
+
+
+def _cut_by_edit_list(path: Path, *, seconds: float) -> None:
+    """Move the start of the (only) edit of an mp4 by `seconds`."""
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"elst") + 4
+    version, count = data[entry], struct.unpack_from(">I", data, entry + 4)[0]
+    assert (version, count) == (0, 1), "expected one edit of version 0"
+    header = data.index(b"mdhd") + 4
+    timescale = struct.unpack_from(">I", data, header + 12)[0]
+    duration, start = struct.unpack_from(">Ii", data, entry + 8)
+    movie = struct.unpack_from(">I", data, data.index(b"mvhd") + 4 + 12)[0]
+    struct.pack_into(
+        ">Ii", data, entry + 8, duration - round(seconds * movie), start + round(seconds * timescale)
+    )
+    path.write_bytes(bytes(data))
