@@ -1,0 +1,1 @@
+"""The loops in plain torch: pretrain, finetune, evaluate; optimizer, checkpoints, storage."""
