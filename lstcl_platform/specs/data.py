@@ -1,10 +1,13 @@
 """What a study reads: the videos, their time grid, and what to do about damaged ones."""
 
-from typing import Self
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lstcl_platform.specs.base import Fraction, PositiveInt, Seed, Spec
+from lstcl_platform.specs.base import Fraction, PositiveInt, Relation, Seed, Spec
+
+SYNTHETIC_FPS = 30
+"""Frame rate of every video that `data.synthesize` renders."""
 
 
 class SyntheticSpec(Spec):
@@ -36,8 +39,10 @@ class DataSpec(Spec):
     synthesize: SyntheticSpec | None = None
     """Render this set into `train` and `val` when they are missing."""
 
-    @model_validator(mode="after")
-    def _splits_differ(self) -> Self:
+    def broken_relations(self) -> Iterator[Relation]:
+        """The two splits differ."""
         if self.train == self.val:
-            raise ValueError("train and val name the same data: evaluation would test on training videos")
-        return self
+            yield Relation(
+                fields=("train", "val"),
+                text="train and val name the same data: evaluation would test on training videos",
+            )

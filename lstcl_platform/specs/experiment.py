@@ -1,11 +1,12 @@
 """The experiment: what one YAML file says."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lstcl_platform.specs.base import Spec
-from lstcl_platform.specs.data import DataSpec
+from lstcl_platform.specs.base import Relation, Spec
+from lstcl_platform.specs.data import SYNTHETIC_FPS, DataSpec
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.run import CheckpointSpec, ResourcesSpec, StorageSpec, TrackingSpec
 from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
@@ -13,15 +14,21 @@ from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSp
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 
 
+def _span(frames: int, stride: int, indexing: Literal["exact", "linspace"]) -> int:
+    return (frames - 1) * stride + 1 if indexing == "exact" else frames * stride
+
+
 class SweepSpec(Spec):
     """Which cells the study has: the grid and the cases, less what is excluded."""
 
     grid: dict[str, list[Any]] = {}
-    """Dotted field -> values; the cells are the cartesian product. Seeds are axes like any other."""
+    """Dotted field -> values; the cells are the cartesian product, last field fastest. Seeds are axes like any
+    other. A value replaces the whole field, also where the field is a block."""
     cases: list[dict[str, Any]] = []
-    """Further cells, each a map of dotted field -> value; `name` in a case names its trial."""
+    """Further cells beside the grid (not crossed with it), each a map of dotted field -> value. A list of values
+    makes the case a small grid of its own; `name` names its trials."""
     exclude: list[dict[str, Any]] = []
-    """Cells whose fields match all entries of one map are left out."""
+    """Cells whose resolved fields match all entries of one map are left out; a list of values matches any of them."""
     illegal: Literal["refuse", "exclude"] = "refuse"
     """What happens to a cell that breaks a rule: an error, or left out with its reason shown."""
 
@@ -42,20 +49,48 @@ class TrialSpec(Spec):
     resources: ResourcesSpec = ResourcesSpec()
     """What a stage takes from the cluster."""
 
-    @model_validator(mode="after")
-    def _batches_divide(self) -> Self:
+    def broken_relations(self) -> Iterator[Relation]:
+        """Batches divide evenly over the workers; clips fit into videos whose length is known."""
         workers = self.resources.workers
         if self.pretrain is not None:
             share = self.pretrain.batch_size // self.pretrain.accumulation_steps
             if share % workers:
-                raise ValueError(
-                    f"pretrain.batch_size / accumulation_steps ({share}) is not divisible by resources.workers ({workers})"
+                yield Relation(
+                    fields=("pretrain.batch_size", "pretrain.accumulation_steps", "resources.workers"),
+                    text=f"pretrain.batch_size / pretrain.accumulation_steps ({share}) is not divisible by "
+                    f"resources.workers ({workers})",
                 )
         if self.finetune.batch_size % workers:
-            raise ValueError(
-                f"finetune.batch_size ({self.finetune.batch_size}) is not divisible by resources.workers ({workers})"
+            yield Relation(
+                fields=("finetune.batch_size", "resources.workers"),
+                text=f"finetune.batch_size ({self.finetune.batch_size}) is not divisible by resources.workers "
+                f"({workers})",
             )
-        return self
+        yield from self._clips_beyond_synthetic_videos()
+
+    def clip_spans(self) -> dict[str, int]:
+        """Time-grid frames that a clip covers, first to last, for each field that sets a stride."""
+        frames, finetune = self.model.frames, self.finetune
+        spans = {"finetune.stride": _span(frames, finetune.stride, finetune.indexing)}
+        if self.pretrain is not None:
+            clips = self.pretrain.clips
+            spans["pretrain.clips.long_stride"] = _span(frames, clips.long_stride, clips.indexing)
+        if self.evaluate.stride is not None:
+            spans["evaluate.stride"] = _span(frames, self.evaluate.stride, "exact")
+        return spans
+
+    def _clips_beyond_synthetic_videos(self) -> Iterator[Relation]:
+        if self.data.synthesize is None:
+            return
+        seconds = self.data.synthesize.seconds
+        fps = SYNTHETIC_FPS if self.data.target_fps is None else self.data.target_fps
+        for field, span in self.clip_spans().items():
+            if span > seconds * fps:
+                yield Relation(
+                    fields=(field, "model.frames", "data.target_fps", "data.synthesize.seconds"),
+                    text=f"{field} with model.frames {self.model.frames} gives a clip of {span / fps:.3g} s, longer "
+                    f"than data.synthesize.seconds ({seconds:g})",
+                )
 
 
 class ExperimentSpec(TrialSpec):

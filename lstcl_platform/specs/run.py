@@ -1,6 +1,6 @@
 """Where and with what a study runs: nothing here changes what a result means."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,9 +12,9 @@ class ResourcesSpec(Spec):
 
     workers: PositiveInt = 1
     """Training processes a stage."""
-    gpus_per_worker: float | Literal["auto"] = "auto"
+    gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs a training process; `auto` is 1 when the cluster can have GPUs and 0 otherwise."""
-    cpus_per_worker: float | Literal["auto"] = "auto"
+    cpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """CPUs reserved for a training process (not for decoding)."""
     threads_per_worker: PositiveInt = 1
     """Torch threads of a training process on CPU; part of the numerics fingerprint."""

@@ -6,7 +6,7 @@ result means; stages with equal keys are one stage, across trials and across exp
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 

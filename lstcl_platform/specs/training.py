@@ -1,11 +1,29 @@
 """What the three stages do: pretrain, finetune, evaluate. Defaults are the paper's settings."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lstcl_platform.specs.base import Fraction, PositiveInt, Precision, Seed, Spec
+from lstcl_platform.specs.base import Fraction, PositiveInt, Precision, Relation, Seed, Spec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
+
+
+def _disordered_ranges(**ranges: tuple[float, float]) -> Iterator[Relation]:
+    """Yield a relation for every range that is not an increasing pair of positive numbers."""
+    for name, (low, high) in ranges.items():
+        if low > high or low <= 0:
+            yield Relation(
+                fields=(name,),
+                text=f"{name} must be an increasing pair of positive numbers, not [{low}, {high}]",
+            )
+
+
+def _warmup_too_long(warmup_epochs: float, epochs: int) -> Relation:
+    return Relation(
+        fields=("warmup_epochs", "epochs"),
+        text=f"warmup_epochs ({warmup_epochs:g}) must be below epochs ({epochs})",
+    )
 
 
 class ClipPairSpec(Spec):
@@ -20,14 +38,14 @@ class ClipPairSpec(Spec):
     indexing: Literal["exact", "linspace"] = "exact"
     """`exact`: frame i at start + i * stride. `linspace`: T frames spread over T * stride, as SlowFast does."""
 
-    @model_validator(mode="after")
-    def _short_not_longer(self) -> Self:
+    def broken_relations(self) -> Iterator[Relation]:
+        """tau_S <= tau_L."""
         if self.short_stride > self.long_stride:
-            raise ValueError(
-                f"short_stride ({self.short_stride}) must not exceed long_stride ({self.long_stride}): "
-                "the short clip is matched to a clip that covers at least as much time"
+            yield Relation(
+                fields=("short_stride", "long_stride"),
+                text=f"short_stride ({self.short_stride}) must not exceed long_stride ({self.long_stride}): "
+                "the short clip is matched to a clip that covers at least as much time",
             )
-        return self
 
 
 class PretrainAugmentSpec(Spec):
@@ -56,13 +74,11 @@ class PretrainAugmentSpec(Spec):
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     """Range of the blur's sigma in pixels."""
 
-    @model_validator(mode="after")
-    def _ranges_ordered(self) -> Self:
-        for name in ("crop_area", "crop_aspect", "blur_sigma"):
-            low, high = getattr(self, name)
-            if low > high or low <= 0:
-                raise ValueError(f"{name} must be an increasing pair of positive numbers, not [{low}, {high}]")
-        return self
+    def broken_relations(self) -> Iterator[Relation]:
+        """Ranges run from low to high and are above 0."""
+        yield from _disordered_ranges(
+            crop_area=self.crop_area, crop_aspect=self.crop_aspect, blur_sigma=self.blur_sigma
+        )
 
 
 class PretrainSpec(Spec):
@@ -95,21 +111,25 @@ class PretrainSpec(Spec):
     seed: Seed = 0
     """Seed of initialisation, sample order, clips and augmentation."""
 
-    @model_validator(mode="after")
-    def _relations(self) -> Self:
+    def broken_relations(self) -> Iterator[Relation]:
+        """Warm-up ends before training does; accumulation divides the batch and says what it costs."""
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
+            yield _warmup_too_long(self.warmup_epochs, self.epochs)
         if self.batch_size % self.accumulation_steps:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) is not divisible by accumulation_steps ({self.accumulation_steps})"
+            yield Relation(
+                fields=("batch_size", "accumulation_steps"),
+                text=f"batch_size ({self.batch_size}) is not divisible by accumulation_steps "
+                f"({self.accumulation_steps})",
             )
+            return
         seen = self.batch_size // self.accumulation_steps
         if self.effective_contrast_batch != seen:
-            raise ValueError(
-                f"with accumulation_steps {self.accumulation_steps} negatives and BatchNorm see {seen} videos, not "
-                f"{self.effective_contrast_batch}: write contrast_batch: {seen} if that is meant"
+            yield Relation(
+                fields=("contrast_batch", "batch_size", "accumulation_steps"),
+                text=f"with batch_size {self.batch_size} and accumulation_steps {self.accumulation_steps} negatives "
+                f"and BatchNorm see {seen} videos, not {self.effective_contrast_batch}: "
+                f"write contrast_batch: {seen} if that is meant",
             )
-        return self
 
     @property
     def effective_contrast_batch(self) -> int:
@@ -126,6 +146,10 @@ class FinetuneAugmentSpec(Spec):
     """Range of the random crop's width / height."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
+
+    def broken_relations(self) -> Iterator[Relation]:
+        """Ranges run from low to high and are above 0."""
+        yield from _disordered_ranges(crop_area=self.crop_area, crop_aspect=self.crop_aspect)
 
 
 class FinetuneSpec(Spec):
@@ -160,11 +184,10 @@ class FinetuneSpec(Spec):
     seed: Seed = 0
     """Seed of the classifier's initialisation, sample order, clips and augmentation."""
 
-    @model_validator(mode="after")
-    def _relations(self) -> Self:
+    def broken_relations(self) -> Iterator[Relation]:
+        """Warm-up ends before training does."""
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
-        return self
+            yield _warmup_too_long(self.warmup_epochs, self.epochs)
 
 
 class EvaluateSpec(Spec):

@@ -1,0 +1,242 @@
+"""One YAML file and `--set` overrides -> a checked experiment."""
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstcl_platform.specs.base import all_broken_relations
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.paths import assign
+from lstcl_platform.specs.problems import Path as FieldPath
+from lstcl_platform.specs.problems import Problem, refuse
+from lstcl_platform.specs.sweep import check_sweep_fields, survey_cells
+from lstcl_platform.specs.validation import validate_fields, without
+from lstcl_platform.specs.yaml_source import YamlSource, parse_value, parse_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedExperiment:
+    """What the user asked for beside what it means.
+
+    Attributes:
+        path: the YAML file.
+        overrides: the `--set` arguments, as typed.
+        requested: the file's content with the overrides in it, nothing filled in.
+        resolved: the same with every default filled in and relative paths made absolute.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    requested: Mapping[str, Any]
+    resolved: ExperimentSpec
+
+
+def load_experiment(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> ExperimentSpec:
+    """Read, check and resolve an experiment file.
+
+    Args:
+        path: YAML file.
+        overrides: `a.b.c=value` arguments; the value is read as YAML.
+
+    Raises:
+        UserError: everything that is wrong with file and overrides, in one message.
+    """
+    return load_requested(path, overrides).resolved
+
+
+def load_requested(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> LoadedExperiment:
+    """As `load_experiment`, keeping what was written beside what it resolves to."""
+    file = Path(path)
+    arguments = tuple(overrides)
+    source = _read(file)
+    requested, set_paths, problems = _apply_overrides(source, arguments)
+    unreadable = {problem.path for problem in source.problems}
+    resolved, more = _resolve(requested, folder=file.absolute().parent)
+    problems = [*source.problems, *problems, *(problem for problem in more if problem.path not in unreadable)]
+    if problems or resolved is None:
+        raise refuse(problems, title=source.name, where=_locator(source, set_paths))
+    return LoadedExperiment(path=file, overrides=arguments, requested=requested, resolved=resolved)
+
+
+def parse_experiment(values: Mapping[str, Any], *, origin: str, folder: Path | None = None) -> ExperimentSpec:
+    """Check and resolve an experiment that is not in a file, such as one that tracking recorded.
+
+    Args:
+        values: nested plain values, as in the YAML file.
+        origin: where they come from, for messages.
+        folder: what relative data paths count from; the working directory by default.
+
+    Raises:
+        UserError: everything that is wrong with them.
+    """
+    resolved, problems = _resolve(values, folder=folder or Path.cwd())
+    if problems or resolved is None:
+        raise refuse(problems, title=origin, where=lambda _: origin)
+    return resolved
+
+
+def _read(file: Path) -> YamlSource:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the experiment file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
+    return parse_yaml(text, name=str(file))
+
+
+def _apply_overrides(
+    source: YamlSource, overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[FieldPath, str], list[Problem]]:
+    """The file's values with the overrides in them, the origin of each overridden path, and what went wrong."""
+    values = copy.deepcopy(source.value)
+    origins: dict[FieldPath, str] = {}
+    problems: list[Problem] = []
+    swept = _swept_paths(values)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        path = path.strip()
+        origin = f"--set {override}"
+        key = _field_path(path)
+        try:
+            if not equals or not path:
+                raise ValueError("must look like --set pretrain.epochs=100")
+            if path in swept:
+                raise ValueError(
+                    f"{path} is swept by {swept[path]}, which would override it; change the sweep"
+                )
+            _assign(values, key, parse_value(text))
+        except ValueError as error:
+            problems.append(Problem(path=key, text=str(error)))
+        origins[key] = origin
+    return values, origins, problems
+
+
+def _field_path(path: str) -> tuple[str, ...]:
+    """Keys of an override's path; what follows `sweep.grid.` is one key, itself dotted."""
+    parts = tuple(path.split("."))
+    return (*parts[:2], ".".join(parts[2:])) if parts[:2] == ("sweep", "grid") and len(parts) > 2 else parts
+
+
+def _assign(values: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+    if key[:2] != ("sweep", "grid") or len(key) == 2:
+        assign(values, ".".join(key), value, root=ExperimentSpec)
+        return
+    axes: dict[str, Any] = {}
+    assign(axes, "sweep.grid", copy.deepcopy(values.get("sweep", {}).get("grid", {})), root=ExperimentSpec)
+    axes["sweep"]["grid"][key[2]] = value
+    assign(values, "sweep.grid", axes["sweep"]["grid"], root=ExperimentSpec)
+
+
+def _swept_paths(values: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted paths that the sweep sets -> the part of the sweep that does."""
+    sweep = values.get("sweep")
+    sweep = sweep if isinstance(sweep, dict) else {}
+    cases, grid = sweep.get("cases"), sweep.get("grid")
+    swept = {}
+    for position, case in enumerate(cases if isinstance(cases, list) else []):
+        swept.update(dict.fromkeys(case, f"sweep.cases[{position}]") if isinstance(case, dict) else {})
+    swept.update(dict.fromkeys(grid, "sweep.grid") if isinstance(grid, dict) else {})
+    swept.pop("name", None)
+    return swept
+
+
+def _resolve(requested: Mapping[str, Any], *, folder: Path) -> tuple[ExperimentSpec | None, list[Problem]]:
+    """The resolved experiment, or None and all that is wrong."""
+    values = _absolute(requested, folder)
+    spec, problems = validate_fields(ExperimentSpec, values)
+    if spec is not None:
+        problems = survey_cells(spec).problems
+        return (None if problems else spec), problems
+    # Names, types and ranges are wrong somewhere. The rules between the fields that are right are checked as well,
+    # over defaults in place of the wrong ones, so that the user learns everything at once.
+    placeholders = {"name": "unnamed", "data": {"train": "train", "val": "val"}}
+    mended = without(values, problems)
+    mended["name"] = mended.get("name", placeholders["name"])
+    if isinstance(mended.setdefault("data", {}), dict):
+        mended["data"] = {**placeholders["data"], **mended["data"]}  # type: ignore[dict-item]
+    stand_in, _ = validate_fields(ExperimentSpec, mended)
+    if stand_in is not None:
+        problems = [*problems, *_relations_apart_from(stand_in, problems), *check_sweep_fields(stand_in)]
+    return None, problems
+
+
+def _relations_apart_from(spec: ExperimentSpec, problems: Sequence[Problem]) -> list[Problem]:
+    """Broken rules of the common part that involve no swept field and no field that already has a problem."""
+    taken = {problem.path for problem in problems}
+    swept = [
+        tuple(path.split("."))
+        for path in (*spec.sweep.grid, *(path for case in spec.sweep.cases for path in case))
+    ]
+    found = []
+    for block, relation in all_broken_relations(spec):
+        involved = [(*block, *field.split(".")) for field in relation.fields]
+        touched = any(path[: len(known)] == known for path in involved for known in (*taken, *swept))
+        if not touched:
+            found.append(Problem(path=block, text=relation.text))
+    return found
+
+
+def _absolute(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Copy in which data paths count from the spec file's folder and the storage path from the working directory."""
+    values = copy.deepcopy(dict(requested))
+    _anchor_data(values.get("data"), folder)
+    sweep = values.get("sweep")
+    if isinstance(sweep, dict):
+        cells = [sweep.get("grid"), *_list_of(sweep.get("cases")), *_list_of(sweep.get("exclude"))]
+        for cell in cells:
+            _anchor_cell(cell, folder)
+    storage = values.setdefault("storage", {})
+    if isinstance(storage, dict):
+        storage["path"] = _anchored(storage.get("path", "lstcl_runs"), Path.cwd())
+    return values
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _anchor_cell(cell: Any, folder: Path) -> None:
+    if not isinstance(cell, dict):
+        return
+    for path in ("data.train", "data.val"):
+        if path in cell:
+            value = cell[path]
+            cell[path] = (
+                [_anchored(item, folder) for item in value]
+                if isinstance(value, list)
+                else _anchored(value, folder)
+            )
+    for block in cell.get("data", []) if isinstance(cell.get("data"), list) else [cell.get("data")]:
+        _anchor_data(block, folder)
+
+
+def _anchor_data(block: Any, folder: Path) -> None:
+    if isinstance(block, dict):
+        block.update({split: _anchored(block[split], folder) for split in ("train", "val") if split in block})
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """`value` as an absolute path; URIs and what is no text are left alone."""
+    if not isinstance(value, str) or "://" in value or not value:
+        return value
+    return os.path.normpath(folder / Path(value).expanduser())
+
+
+def _locator(source: YamlSource, overridden: Mapping[FieldPath, str]) -> Callable[[Problem], str]:
+    """Function that says where a problem was written: an override, or file and line."""
+
+    def where(problem: Problem) -> str:
+        if problem.line is not None:
+            return f"{source.name}:{problem.line}"
+        for length in range(len(problem.path), 0, -1):
+            if problem.path[:length] in overridden:
+                return overridden[problem.path[:length]]
+        line = source.line(problem.path)
+        return source.name if line is None else f"{source.name}:{line}"
+
+    return where

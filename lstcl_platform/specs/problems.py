@@ -1,0 +1,64 @@
+"""What is wrong with an input: one record a mistake, and the message that lists them all."""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from lstcl_platform.specs.errors import UserError
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        path: keys and list positions that lead to the field; empty for the file as a whole.
+        text: what is wrong and what is allowed.
+        line: line in the file where the path alone does not tell it, else None.
+    """
+
+    path: Path
+    text: str
+    line: int | None = None
+
+
+def dotted(path: Path) -> str:
+    """The path as people write it: ``sweep.cases[0].name``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None when none is like it."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(name: object, known: Sequence[str]) -> str:
+    """``; did you mean 'x'?`` where a known name is near, else nothing."""
+    match = nearest(name, known) if isinstance(name, str) else None
+    return f"; did you mean '{match}'?" if match else ""
+
+
+def refuse(problems: Sequence[Problem], *, title: str, where: Callable[[Problem], str]) -> UserError:
+    """Build the error that lists `problems`, each once, headed by their number and `title`.
+
+    Args:
+        problems: at least one.
+        title: what they were found in, e.g. the file's name.
+        where: origin of a problem, e.g. ``exp.yaml:12``.
+    """
+    lines = list(dict.fromkeys(_line(problem, where(problem)) for problem in problems))
+    count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
+    return UserError("\n".join([f"Found {count} in {title}", *(f"  {line}" for line in lines)]))
+
+
+def _line(problem: Problem, origin: str) -> str:
+    field = dotted(problem.path)
+    parts = [origin] if not field or origin.startswith(f"--set {field}=") else [origin, field]
+    return ": ".join([*parts, problem.text])

@@ -1,0 +1,261 @@
+"""From an experiment to its trials: one per legal cell of the sweep.
+
+A cell sets dotted fields over the experiment's common settings. The grid gives the cartesian product of its axes; each
+case gives one more cell, or a small grid of its own where it lists several values. No cell vanishes silently: it
+becomes a trial, or is named in `excluded` with its reason, or is an error.
+"""
+
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from lstcl_platform.specs.base import all_broken_relations
+from lstcl_platform.specs.cell_names import cell_name, short_labels
+from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
+from lstcl_platform.specs.fields import find_field, is_list
+from lstcl_platform.specs.paths import assign
+from lstcl_platform.specs.problems import Path, Problem, dotted, refuse
+from lstcl_platform.specs.stages import Trial
+from lstcl_platform.specs.validation import validate_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """A cell that does not become a trial.
+
+    Attributes:
+        name: readable name, as a trial's.
+        reason: which `exclude` entry it matches, or which rule it breaks.
+    """
+
+    name: str
+    reason: str
+
+
+class Expansion(NamedTuple):
+    """All cells of an experiment, in the order of the file: the grid's first, then the cases'."""
+
+    trials: tuple[Trial, ...]
+    excluded: tuple[Excluded, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    values: Mapping[str, Any]
+    origins: Mapping[str, Path]
+    case: str | None = None
+    axes: tuple[str, ...] = ()
+    """Fields that tell this cell from its neighbours of the same named case."""
+
+
+@dataclass(kw_only=True)
+class Survey:
+    """An expansion together with everything that is wrong with it."""
+
+    trials: list[Trial] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def expand(spec: ExperimentSpec) -> Expansion:
+    """Trials of `spec`, and the cells that are left out.
+
+    Raises:
+        UserError: an unknown field, a value that a field does not take, two cells of one name, no cell left, or an
+            illegal cell while `sweep.illegal` is `refuse`.
+    """
+    survey = survey_cells(spec)
+    if survey.problems:
+        raise refuse(survey.problems, title=f"experiment {spec.name}", where=lambda _: spec.name)
+    return Expansion(tuple(survey.trials), tuple(survey.excluded))
+
+
+def survey_cells(spec: ExperimentSpec) -> Survey:
+    """Expand `spec`, collecting what is wrong instead of raising it."""
+    survey = Survey(problems=list(check_sweep_fields(spec)))
+    if survey.problems:
+        return survey
+    common = json.loads(spec.model_dump_json(exclude_unset=True, include=set(TrialSpec.model_fields)))
+    cells = [*_grid_cells(spec), *_case_cells(spec)]
+    if not spec.sweep.grid and not spec.sweep.cases:
+        cells = [_Cell(values={}, origins={}, case="default")]
+    labels = short_labels(path for cell in cells for path in cell.values)
+    broken: dict[str, list[tuple[Path, str]]] = {}
+    for cell in cells:
+        name = cell_name(cell.values, labels, case=cell.case, axes=cell.axes)
+        if any(trial.name == name for trial in survey.trials) or name in broken:
+            text = f"two cells are named '{name}': leave one out, or tell them apart by `name` in cases"
+            survey.problems.append(Problem(path=("sweep",), text=text))
+            continue
+        _judge(cell, name, common, spec, survey, broken)
+    _judge_illegal(broken, len(cells), spec, survey)
+    if not survey.trials and not survey.problems:
+        reasons = "; ".join(f"{cell.name}: {cell.reason}" for cell in survey.excluded)
+        survey.problems.append(Problem(path=("sweep",), text=f"no cell is left ({reasons})"))
+    return survey
+
+
+def check_sweep_fields(spec: ExperimentSpec) -> Iterator[Problem]:
+    """Yield a problem for every path in the sweep that is no field of a trial, and every axis without values."""
+    for path, values in spec.sweep.grid.items():
+        here: Path = ("sweep", "grid", path)
+        if problem := _unknown(path, here):
+            yield problem
+        elif not values:
+            yield Problem(path=here, text="needs at least one value")
+    for kind, entries in (("cases", spec.sweep.cases), ("exclude", spec.sweep.exclude)):
+        for position, entry in enumerate(entries):
+            if not entry.keys() - {"name"}:
+                yield Problem(path=("sweep", kind, position), text="sets no field")
+            for path, value in entry.items():
+                here = ("sweep", kind, position, path)
+                if kind == "cases" and path == "name":
+                    if not isinstance(value, str) or not value.strip():
+                        yield Problem(path=here, text="must be text that names the case")
+                elif problem := _unknown(path, here):
+                    yield problem
+                elif value == []:
+                    yield Problem(path=here, text="needs at least one value")
+                elif kind == "exclude":
+                    yield from _impossible_values(path, value, here)
+
+
+def _unknown(path: str, here: Path) -> Problem | None:
+    try:
+        find_field(path)
+    except LookupError as error:
+        return Problem(path=here, text=str(error.args[0]))
+    return None
+
+
+def _impossible_values(path: str, value: Any, here: Path) -> Iterator[Problem]:
+    """An excluded value that its field can never take would exclude nothing, unnoticed."""
+    for wanted in _axis(path, value):
+        if isinstance(wanted, dict):
+            continue
+        try:
+            TypeAdapter(find_field(path).annotation).validate_json(json.dumps(wanted), strict=True)
+        except ValidationError:
+            yield Problem(path=here, text=f"no cell can have the value {json.dumps(wanted)}")
+
+
+def _axis(path: str, value: Any) -> list[Any]:
+    """Values that `value` lists; a single value, also of a field that is itself a list, counts as one."""
+    if not isinstance(value, list):
+        return [value]
+    single = is_list(find_field(path)) and not any(isinstance(item, list) for item in value)
+    return [value] if single else value
+
+
+def _grid_cells(spec: ExperimentSpec) -> Iterator[_Cell]:
+    axes = [
+        [(path, value, ("sweep", "grid", path, position)) for position, value in enumerate(values)]
+        for path, values in spec.sweep.grid.items()
+    ]
+    for picks in itertools.product(*axes) if axes else ():
+        yield _Cell(
+            values={path: value for path, value, _ in picks},
+            origins={path: origin for path, _, origin in picks},
+        )
+
+
+def _case_cells(spec: ExperimentSpec) -> Iterator[_Cell]:
+    for position, case in enumerate(spec.sweep.cases):
+        fields = {path: _axis(path, value) for path, value in case.items() if path != "name"}
+        for values in itertools.product(*fields.values()):
+            yield _Cell(
+                values=dict(zip(fields, values, strict=True)),
+                origins={path: ("sweep", "cases", position, path) for path in fields},
+                case=case.get("name"),
+                axes=tuple(path for path, axis in fields.items() if len(axis) > 1),
+            )
+
+
+def _judge(
+    cell: _Cell,
+    name: str,
+    common: Mapping[str, Any],
+    spec: ExperimentSpec,
+    survey: Survey,
+    broken: dict[str, list[tuple[Path, str]]],
+) -> None:
+    """Put one cell where it belongs: trials, excluded, problems, or `broken` (rules it breaks)."""
+    raw = copy.deepcopy(dict(common))
+    for path in sorted(cell.values, key=lambda path: path.count(".")):
+        try:
+            assign(raw, path, copy.deepcopy(cell.values[path]), root=TrialSpec)
+        except ValueError as error:
+            broken.setdefault(name, []).append((cell.origins[path], str(error)))
+    if name in broken:
+        return
+    resolved, problems = validate_fields(TrialSpec, raw)
+    if resolved is None:
+        survey.problems.extend(_problem_in_sweep(problem, cell) for problem in problems)
+        return
+    for entry in spec.sweep.exclude:
+        if all(_matches(resolved, path, value) for path, value in entry.items()):
+            text = " ".join(f"{path}={json.dumps(value)}" for path, value in entry.items())
+            survey.excluded.append(Excluded(name=name, reason=f"matches sweep.exclude {text}"))
+            return
+    rules = [(block, relation.text) for block, relation in all_broken_relations(resolved)]
+    if rules:
+        broken[name] = list(rules)
+        return
+    survey.trials.append(Trial(experiment=spec.name, name=name, cell=dict(cell.values), spec=resolved))
+
+
+def _judge_illegal(
+    broken: Mapping[str, list[tuple[Path, str]]], cells: int, spec: ExperimentSpec, survey: Survey
+) -> None:
+    """Turn broken rules into problems or exclusions; a rule that every cell breaks is an error of the common part."""
+    counts: dict[tuple[Path, str], int] = {}
+    for rules in broken.values():
+        for rule in rules:
+            counts[rule] = counts.get(rule, 0) + 1
+    in_all = [rule for rule, count in counts.items() if count == cells and rule[0][:1] != ("sweep",)]
+    survey.problems.extend(Problem(path=block, text=text) for block, text in in_all)
+    for name, rules in broken.items():
+        own = [rule for rule in rules if rule not in in_all]
+        reason = "; ".join(text if path[:1] == ("sweep",) else _in_block(path, text) for path, text in own)
+        if not own:
+            continue
+        if spec.sweep.illegal == "exclude":
+            survey.excluded.append(Excluded(name=name, reason=reason))
+            continue
+        where = next((path for path, _ in own if path[:1] == ("sweep",)), ("sweep",))
+        text = f"cell '{name}' is illegal: {reason} (name it in sweep.exclude, or set sweep.illegal: exclude)"
+        survey.problems.append(Problem(path=where, text=text))
+
+
+def _in_block(path: Path, text: str) -> str:
+    return f"{dotted(path)}: {text}" if path else text
+
+
+def _problem_in_sweep(problem: Problem, cell: _Cell) -> Problem:
+    """The same problem at the place of the sweep that caused it."""
+    field_path = dotted(problem.path)
+    for path, origin in cell.origins.items():
+        if field_path == path or field_path.startswith(f"{path}."):
+            inside = field_path[len(path) + 1 :]
+            return Problem(path=origin, text=f"{inside}: {problem.text}" if inside else problem.text)
+    return Problem(path=("sweep",), text=f"{field_path}: {problem.text}")
+
+
+def _matches(resolved: TrialSpec, path: str, wanted: Any) -> bool:
+    node: Any = resolved.model_dump(mode="json")
+    for part in path.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return any(_includes(node, value) for value in _axis(path, wanted))
+
+
+def _includes(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(value, dict):
+        return all(key in value and _includes(value[key], wanted[key]) for key in wanted)
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)

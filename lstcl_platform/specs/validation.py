@@ -1,0 +1,158 @@
+"""Plain values -> a spec, with every mistake told at once and in the user's words."""
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from lstcl_platform.specs.base import DEFER_RELATIONS, Spec
+from lstcl_platform.specs.fields import blocks_of, names_of, unknown_field
+from lstcl_platform.specs.problems import Path, Problem, did_you_mean, dotted
+
+S = TypeVar("S", bound=Spec)
+
+_REQUIREMENTS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "model_type": "a block of fields",
+    "model_attributes_type": "a block of fields",
+    "dict_type": "a block of fields",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "finite_number": "a finite number",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "a list of {min_length} values",
+    "too_long": "a list of {max_length} values",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_too_long": "text of at most {max_length} characters",
+}
+"""Pydantic error type -> what the field must be."""
+
+
+def validate_fields(model: type[S], raw: Mapping[str, Any]) -> tuple[S | None, list[Problem]]:
+    """Check names, types and ranges of every field; rules between fields are left to the caller.
+
+    The values go through JSON, in which a list stands for a tuple while `"3"` and `true` still are no numbers.
+
+    Returns:
+        The spec, or None where there are problems; and the problems.
+    """
+    try:
+        return model.model_validate_json(json.dumps(raw), context=DEFER_RELATIONS), []
+    except ValidationError as error:
+        return None, _explain(error, model, raw)
+
+
+def without(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Copy of `raw` in which each field that has a problem is left to its default."""
+    result = copy.deepcopy(dict(raw))
+    for problem in problems:
+        node: Any = result
+        for position, part in enumerate(problem.path):
+            last = position + 1 == len(problem.path)
+            inside_list = not last and isinstance(problem.path[position + 1], int)
+            if not isinstance(node, dict) or part not in node:
+                break
+            if last or inside_list:
+                del node[part]
+                break
+            node = node[part]
+    return result
+
+
+def _explain(error: ValidationError, model: type[Spec], raw: Mapping[str, Any]) -> list[Problem]:
+    """One problem a field; the branches of a union (`number or 'auto'`) are told as one."""
+    by_path: dict[Path, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        by_path.setdefault(_written_path(detail, raw), []).append(detail)
+    return [Problem(path=path, text=_text(details, path, model, raw)) for path, details in by_path.items()]
+
+
+def _written_path(detail: ErrorDetails, raw: Mapping[str, Any]) -> Path:
+    """Path of the error in the file: pydantic's own, less the names of union branches."""
+    node: Any = raw
+    path: list[str | int] = []
+    for position, part in enumerate(detail["loc"]):
+        written = (
+            part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
+        )
+        if written:
+            path.append(part)
+            node = node[part]
+        elif detail["type"] == "missing" and position + 1 == len(detail["loc"]) and isinstance(part, str):
+            path.append(part)
+    return tuple(path)
+
+
+def _text(details: list[ErrorDetails], path: Path, model: type[Spec], raw: Mapping[str, Any]) -> str:
+    first = details[0]
+    context: dict[str, Any] = dict(first.get("ctx", {}))
+    if first["type"] == "extra_forbidden":
+        known = names_of(_blocks_at(model, path[:-1], raw))
+        return unknown_field(str(path[-1]), known, root=model, prefix=dotted(path[:-1]))
+    if first["type"] == "missing" and isinstance(first["loc"][-1], str):
+        return "required, but missing"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_kind(first, context)
+    phrases = []
+    for detail in details:
+        wanted = "a list of more values" if detail["type"] == "missing" else _REQUIREMENTS.get(detail["type"])
+        if wanted is None:
+            return detail["msg"][:1].lower() + detail["msg"][1:]
+        phrases.append(wanted.format_map({**detail.get("ctx", {})}))
+    value = _value_at(raw, path)
+    options = [name for detail in details for name in _quoted(detail)]
+    return f"must be {' or '.join(dict.fromkeys(phrases))}, not {_shown(value)}{did_you_mean(value, options)}"
+
+
+def _wrong_kind(detail: ErrorDetails, context: dict[str, Any]) -> str:
+    if detail["type"] == "union_tag_not_found":
+        return "required field 'kind' is missing"
+    tags = re.findall(r"'([^']*)'", str(context["expected_tags"]))
+    return f"kind must be one of {', '.join(tags)}, not {_shown(context['tag'])}{did_you_mean(context['tag'], tags)}"
+
+
+def _quoted(detail: ErrorDetails) -> list[str]:
+    return re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+
+
+def _blocks_at(model: type[Spec], path: Path, raw: Mapping[str, Any]) -> list[type[Spec]]:
+    """Spec classes that the block at `path` may be; the written `kind` decides where there are several."""
+    blocks, node = [model], dict(raw)
+    for part in path:
+        fields = [block.model_fields[str(part)] for block in blocks if part in block.model_fields]
+        blocks = [block for field in fields for block in blocks_of(field.annotation)]
+        node = node[str(part)]
+    kind = node.get("kind")
+    chosen = [
+        block
+        for block in blocks
+        if "kind" in block.model_fields and block.model_fields["kind"].default == kind
+    ]
+    return chosen or blocks
+
+
+def _value_at(raw: Mapping[str, Any], path: Path) -> Any:
+    node: Any = raw
+    for part in path:
+        node = node[part]
+    return node
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text '{value}'"
+    if isinstance(value, dict):
+        return "a block of fields"
+    return "a list" if isinstance(value, list) else json.dumps(value)

@@ -1,0 +1,191 @@
+"""YAML with the line of every value, and without YAML 1.1's surprises.
+
+Scalars follow the YAML 1.2 core schema, so that `1e-3` is a number, `yes`, `on` and `1:30` are text, and `010` is ten.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.problems import Path, Problem
+
+_NULL = re.compile(r"^(?:~|null|Null|NULL)$")
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"^[-+]?[0-9]{1,40}$|^0o[0-7]{1,40}$|^0x[0-9a-fA-F]{1,40}$")
+_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
+_UNREADABLE = object()  # stands for a value with a problem of its own, so that no second one is made of it
+_INF_NAN = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes without resolving plain scalars: that is done here."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlSource:
+    """One YAML file as plain values.
+
+    Attributes:
+        name: the file, as the user named it.
+        value: the top-level mapping, made of dict, list, str, int, float, bool and None.
+        lines: path -> line (1-based) of its key or list item.
+        problems: duplicate keys, empty values and whatever else the file alone shows to be wrong.
+    """
+
+    name: str
+    value: dict[str, Any]
+    lines: Mapping[Path, int]
+    problems: tuple[Problem, ...]
+
+    def line(self, path: Path) -> int | None:
+        """Line of the nearest written ancestor of `path`, or None if nothing of it is written."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return None
+
+
+def parse_yaml(text: str, *, name: str) -> YamlSource:
+    """Read one YAML document whose top level is a mapping.
+
+    Raises:
+        UserError: not YAML, more than one document, or not a mapping; the message has file and line.
+    """
+    node = _compose(text, name)
+    if node is None:
+        raise UserError(f"{name}: the file is empty; an experiment needs at least `name` and `data`")
+    if not isinstance(node, yaml.MappingNode):
+        line = node.start_mark.line + 1
+        kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+        raise UserError(
+            f"{name}:{line}: the top level must be a mapping of fields such as `name: ...`, not {kind}"
+        )
+    reader = _Reader()
+    value = reader.read(node, ())
+    return YamlSource(name=name, value=value, lines=reader.lines, problems=tuple(reader.problems))
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of a `--set PATH=VALUE`: a YAML scalar, list or mapping.
+
+    Raises:
+        ValueError: not YAML, or empty.
+    """
+    try:
+        node = _compose(text, "value")
+    except UserError as error:
+        raise ValueError(f"{text!r} is not a YAML value") from error
+    if node is None:
+        raise ValueError("no value; write `null` if none is meant")
+    reader = _Reader()
+    value = reader.read(node, ())
+    if reader.problems:
+        raise ValueError(reader.problems[0].text)
+    return value
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{place}: not valid YAML: {reason}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{name}: not valid YAML: {error}") from error
+    return node
+
+
+@dataclass
+class _Reader:
+    """Turns nodes into values; remembers lines and problems on the way."""
+
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _open: list[yaml.Node] = field(default_factory=list)
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        if any(node is outer for outer in self._open):
+            return self._problem(node, path, "an alias refers to the block that contains it")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return self._sequence(node, path)
+            return self._scalar(node, path)
+        finally:
+            self._open.pop()
+
+    def _problem(self, node: yaml.Node, path: Path, text: str) -> object:
+        self.problems.append(Problem(path=path, text=text, line=node.start_mark.line + 1))
+        return _UNREADABLE
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        if node.tag != "tag:yaml.org,2002:map":
+            self._problem(node, path, f"tag {node.tag} is not supported")
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, path, "a field name must be text")
+                continue
+            key = key_node.value
+            if key == "<<":
+                self._problem(key_node, path, "merge keys (<<) are not supported; write the fields out")
+                continue
+            here = (*path, key)
+            if key in result:
+                self.problems.append(
+                    Problem(
+                        path=here, text=f"written twice, on lines {self.lines[here]} and {line}", line=line
+                    )
+                )
+                continue
+            self.lines[here] = line
+            value = self.read(value_node, here)
+            if value is not _UNREADABLE:
+                result[key] = value
+        return result
+
+    def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
+        if node.tag != "tag:yaml.org,2002:seq":
+            self._problem(node, path, f"tag {node.tag} is not supported")
+        for position, item in enumerate(node.value):
+            self.lines[(*path, position)] = item.start_mark.line + 1
+        values = [self.read(item, (*path, position)) for position, item in enumerate(node.value)]
+        return [None if value is _UNREADABLE else value for value in values]
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        text: str = node.value
+        if node.tag != "tag:yaml.org,2002:str":
+            return self._problem(node, path, f"tag {node.tag} is not supported")
+        if getattr(node, "style", None) is not None:
+            return text
+        if text == "":
+            # `pretrain:` with its fields commented out would otherwise mean null, that is: train from scratch.
+            return self._problem(
+                node, path, "no value; write `null` if none is meant, `{}` for a block of defaults"
+            )
+        return _plain_scalar(text)
+
+
+def _plain_scalar(text: str) -> Any:
+    if _NULL.match(text):
+        return None
+    if _BOOL.match(text):
+        return text.lower() == "true"
+    if _INT.match(text):
+        return int(text, 0) if text.startswith(("0o", "0x")) else int(text, 10)
+    if _FLOAT.match(text):
+        return float(text)
+    return _INF_NAN.get(text.lower(), text)
