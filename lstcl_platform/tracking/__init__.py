@@ -1,0 +1,1 @@
+"""The store of stages, launches and trials: MLflow behind plain records."""

@@ -1,0 +1,42 @@
+"""The tracking store of a study: `Tracker` is all that the platform knows of MLflow."""
+
+from lstcl_platform.tracking.launch_runs import LaunchRuns
+from lstcl_platform.tracking.location import artifact_location, tracking_uri
+from lstcl_platform.tracking.records import (
+    FinishedStage,
+    LaunchRun,
+    LaunchState,
+    RecordedLaunch,
+    StageRun,
+    StageState,
+    TrialResult,
+)
+
+__all__ = [
+    "FinishedStage",
+    "LaunchRun",
+    "LaunchState",
+    "RecordedLaunch",
+    "StageRun",
+    "StageState",
+    "Tracker",
+    "TrialResult",
+    "artifact_location",
+    "tracking_uri",
+]
+
+
+class Tracker(LaunchRuns):
+    """Stages, launches and trials in an MLflow store.
+
+    The launch process is the only writer of a launch; several launches may share a store. Methods are
+    synchronous and may be called from several threads. Opening takes seconds (MLflow's import): do it in a
+    thread while Ray starts.
+
+    Args:
+        uri: MLflow tracking URI, see `tracking_uri`.
+        artifact_location: where artifacts of new experiments go, see `artifact_location`.
+
+    Raises:
+        UserError: the store cannot be reached, or is no MLflow store of this version.
+    """
