@@ -1,0 +1,1 @@
+"""From video files to clips: manifest, sampling, exact decoding, augmentation."""

@@ -1,0 +1,31 @@
+"""Random numbers as a pure function of their purpose: Philox keyed by (seed, stream, epoch, video)."""
+
+import numpy as np
+import numpy.typing as npt
+
+PLAN_STREAM = 0
+"""Order of the videos in an epoch."""
+LABEL_STREAM = 1
+"""Draw of the labelled subset."""
+FINETUNE_STREAM = 2
+"""Clip of a labelled sample."""
+VIEW_STREAMS = (16, 17)
+"""Short and long view of a pretraining sample."""
+
+
+def raw_bits(count: int, *, seed: int, stream: int, epoch: int = 0, video: int = 0) -> npt.NDArray[np.uint64]:
+    """Draw `count` words of 64 bits; no two different argument tuples share a Philox block.
+
+    NumPy guarantees the raw bits of a bit generator, but not what its distributions make of them, so
+    everything here is built on raw bits: a sample stays the same across NumPy versions.
+    """
+    generator = np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, video])
+    return np.asarray(generator.random_raw(count), dtype=np.uint64)
+
+
+def uniforms(
+    count: int, *, seed: int, stream: int, epoch: int = 0, video: int = 0
+) -> npt.NDArray[np.float64]:
+    """Draw `count` numbers from [0, 1), multiples of 2^-53."""
+    bits = raw_bits(count, seed=seed, stream=stream, epoch=epoch, video=video)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

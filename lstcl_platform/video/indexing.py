@@ -1,0 +1,139 @@
+"""From a folder or CSV to a manifest, reading only the files that changed since the last time."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.video.manifest import Manifest, VideoRow
+from lstcl_platform.video.sources import Listed, list_videos
+
+_THREADS = min(8, os.cpu_count() or 1)
+
+Progress = Callable[[int, int], None]
+"""Told (videos done, videos in all) after every video."""
+
+
+def index_videos(
+    source: Path, *, previous: Manifest | None = None, progress: Progress | None = None
+) -> Manifest:
+    """Index every video of a folder or CSV; a damaged file becomes a row with a `problem`, never an error.
+
+    All packets of a file are demuxed (frames, rate, duration), its first frame is decoded (size, rotation)
+    and its content is hashed. Damage further inside shows only when a sample is decoded.
+
+    Args:
+        source: Folder with one folder a class (labels in sorted order of the names), or CSV of path,label
+            with paths relative to the CSV; labels are integers from 0, or names (numbered in sorted order).
+        previous: Manifest of the same source; files of equal size and modification time are not read again.
+        progress: Called after every video.
+
+    Raises:
+        UserError: The source is missing, names no video, or a line of the CSV is wrong.
+    """
+    root, listed = list_videos(Path(source))
+    known = {} if previous is None else {row.path: row for row in _rows(previous)}
+    jobs = [(root / video.path, known.get(video.path)) for video in listed]
+    rows: list[VideoRow] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for video, facts in zip(listed, pool.map(lambda job: _facts(*job), jobs), strict=True):
+            rows.append(_row(len(rows), video, facts))
+            if progress is not None:
+                progress(len(rows), len(listed))
+    return Manifest.from_rows(rows, root=root)
+
+
+def open_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest:
+    """Manifest of a folder, CSV or manifest Parquet, indexed at most once.
+
+    A folder's or CSV's manifest is kept in `cache_dir` and checked by listing the files and comparing sizes
+    and modification times. The files of a Parquet are checked for presence and size only (copying a dataset
+    changes modification times); a row that fails gets a `problem`.
+
+    Raises:
+        UserError: As `index_videos` and `Manifest.load`.
+    """
+    source = Path(source)
+    if source.suffix.lower() == ".parquet":
+        return _check_files(Manifest.load(source))
+    root, listed = list_videos(source)
+    cached = manifest_cache(source, cache_dir=cache_dir)
+    previous = None
+    if cached.exists():
+        with suppress(UserError):
+            previous = Manifest.load(cached)
+    if previous is not None and _is_current(Manifest(previous.table, root), listed):
+        return Manifest(previous.table, root)
+    manifest = index_videos(source, previous=previous)
+    manifest.save(cached)
+    return manifest
+
+
+def manifest_cache(source: str | Path, *, cache_dir: str | Path) -> Path:
+    """Where `open_manifest` keeps the manifest of a folder or CSV."""
+    name = hashlib.sha256(Path(source).resolve().as_posix().encode()).hexdigest()[:16]
+    return Path(cache_dir) / f"{name}.parquet"
+
+
+def _facts(path: Path, known: VideoRow | None) -> dict[str, object]:
+    """Facts of one file by name, from `known` if the file is as it was."""
+    if known is not None and _unchanged(path, known):
+        return asdict(known)
+    from lstcl_platform.video.probe import probe
+
+    return asdict(probe(path))
+
+
+def _row(number: int, video: Listed, facts: dict[str, object]) -> VideoRow:
+    named = {"row": number, "path": video.path, "label": video.label, "label_name": video.label_name}
+    return VideoRow(**{**facts, **named})  # type: ignore[arg-type]  # the two dataclasses share field names
+
+
+def _rows(manifest: Manifest) -> Iterator[VideoRow]:
+    for number, values in enumerate(manifest.table.to_pylist()):
+        yield VideoRow(row=number, **values)
+
+
+def _unchanged(path: Path, known: VideoRow) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.modified_ns)
+
+
+def _is_current(manifest: Manifest, listed: Sequence[Listed]) -> bool:
+    columns = (manifest.table[name].to_pylist() for name in ("path", "label", "label_name"))
+    if [tuple(row) for row in zip(*columns, strict=True)] != [
+        (v.path, v.label, v.label_name) for v in listed
+    ]:
+        return False
+    return all(_unchanged(manifest.root / row.path, row) for row in _rows(manifest))
+
+
+def _check_files(manifest: Manifest) -> Manifest:
+    rows = list(_rows(manifest))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        problems = list(
+            pool.map(lambda row: row.problem or _file_problem(manifest.root / row.path, row), rows)
+        )
+    if problems == [row.problem for row in rows]:
+        return manifest
+    checked = [replace(row, problem=problem) for row, problem in zip(rows, problems, strict=True)]
+    return Manifest.from_rows(checked, root=manifest.root)
+
+
+def _file_problem(path: Path, row: VideoRow) -> str | None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "missing: no such file"
+    except OSError as error:
+        return f"unreadable: {error.strerror or error}"
+    if size != row.size_bytes:
+        return f"changed since it was indexed: {size} bytes, then {row.size_bytes}; index the data again"
+    return None

@@ -1,0 +1,201 @@
+"""The manifest: a Parquet index of a dataset, one row a video, and the reason why a video is unusable."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lstcl_platform.specs.errors import UserError
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("label_name", pa.string()),
+        ("frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("codec", pa.string()),
+        ("rotation", pa.int32()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("digest", pa.string()),
+        ("problem", pa.string()),
+    ]
+)
+_ROOT_KEY = b"lstcl_platform.root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRow:
+    """What the manifest knows of one video."""
+
+    row: int
+    """Row number in the manifest: the video's identity in every random draw, equal on every machine."""
+    path: str
+    """Path relative to the manifest's root, with forward slashes."""
+    label: int
+    label_name: str
+    frames: int
+    """Frames that a player shows: packets that an edit list hides do not count. 0 if unusable."""
+    fps: float
+    """Frames a second; the mean where the rate varies."""
+    duration: float
+    """Seconds from the first shown frame to the end of the last one."""
+    width: int
+    """Pixels across, after display rotation."""
+    height: int
+    """Pixels down, after display rotation."""
+    codec: str
+    rotation: int
+    """Counter-clockwise display rotation in degrees: 0, 90, 180 or 270."""
+    size_bytes: int
+    modified_ns: int
+    """Modification time when the file was read: tells whether to read it again; no part of the digest."""
+    digest: str
+    """SHA-256 of the file's content, hexadecimal; empty for a missing file."""
+    problem: str | None
+    """Why the video cannot be used, or None."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Index of a dataset; rows keep the order of the source (sorted paths of a folder, lines of a CSV)."""
+
+    table: pa.Table
+    """Columns of `SCHEMA`."""
+    root: Path
+    """Folder that the paths are relative to."""
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[VideoRow], *, root: Path) -> "Manifest":
+        """Build a manifest from rows in order; `row` numbers are assigned by position."""
+        columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+        return cls(pa.table(columns, schema=SCHEMA), root)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Manifest":
+        """Read a manifest Parquet; the videos themselves are not looked at.
+
+        Raises:
+            UserError: The file is missing, is no Parquet, or is not a manifest.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such manifest; write one with `lstcl-platform data index SOURCE -o {path.name}`"
+            )
+        try:
+            table = pq.read_table(path, memory_map=False)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: cannot be read as a Parquet manifest: {reason}") from error
+        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        if missing:
+            raise UserError(
+                f"{path}: not a video manifest: column {', '.join(missing)} is missing; "
+                f"write one with `lstcl-platform data index SOURCE -o {path.name}`"
+            )
+        stored = (table.schema.metadata or {}).get(_ROOT_KEY, b".").decode()
+        return cls(table.select(SCHEMA.names).cast(SCHEMA), Path(os.path.normpath(path.parent / stored)))
+
+    def save(self, path: str | Path) -> None:
+        """Write the manifest as Parquet, atomically.
+
+        The root is stored relative to the Parquet where it lies in, above or below the same folder, so that a
+        dataset moves together with its manifest; otherwise as an absolute path.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        root, folder = self.root.resolve(), path.parent.resolve()
+        near = root.is_relative_to(folder) or folder.is_relative_to(root)
+        stored = Path(os.path.relpath(root, folder)).as_posix() if near else root.as_posix()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pq.write_table(self.table.replace_schema_metadata({_ROOT_KEY: stored.encode()}), temporary)
+        os.replace(temporary, path)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over path, label, content digest and usability of every row: equal on every machine."""
+        fold = hashlib.sha256()
+        columns = (self.table[name].to_pylist() for name in ("path", "label", "digest", "problem"))
+        for path, label, digest, problem in zip(*columns, strict=True):
+            fold.update(f"{path}\0{label}\0{digest}\0{problem is None}\n".encode())
+        return fold.hexdigest()
+
+    @cached_property
+    def usable(self) -> npt.NDArray[np.int64]:
+        """Row numbers of the videos without a problem, ascending."""
+        return np.flatnonzero(self.table["problem"].is_null().to_numpy()).astype(np.int64)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Label of every row."""
+        return np.asarray(self.table["label"].to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Name of every label, from 0 to the largest; a label that no video has is named by its number."""
+        pairs = zip(self.table["label"].to_pylist(), self.table["label_name"].to_pylist(), strict=True)
+        names: dict[int, str] = dict(pairs)
+        return [names.get(label, str(label)) for label in range(max(names, default=-1) + 1)]
+
+    @cached_property
+    def problems(self) -> list[tuple[str, str]]:
+        """(path, problem) of every unusable video."""
+        pairs = zip(self.table["path"].to_pylist(), self.table["problem"].to_pylist(), strict=True)
+        return [(path, problem) for path, problem in pairs if problem is not None]
+
+    @property
+    def hours(self) -> float:
+        """Summed duration of the usable videos."""
+        durations = self.table["duration"].to_numpy()
+        return float(durations[self.usable].sum()) / 3600
+
+    def row(self, number: int) -> VideoRow:
+        """Row `number` as an object."""
+        values: dict[str, Any] = {name: self._columns[name][number].as_py() for name in SCHEMA.names}
+        return VideoRow(row=int(number), **values)
+
+    def file(self, number: int) -> Path:
+        """Path of the file of row `number`."""
+        relative: str = self._columns["path"][number].as_py()
+        return self.root / relative
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        return {name: self.table[name].combine_chunks() for name in SCHEMA.names}
+
+
+def check_same_classes(train: Manifest, val: Manifest) -> None:
+    """Refuse two splits whose labels do not mean the same.
+
+    Raises:
+        UserError: A label has another name in `val` than in `train`, or does not occur in `train`.
+    """
+    if len(val.classes) > len(train.classes):
+        extra = ", ".join(val.classes[len(train.classes) :][:3])
+        raise UserError(
+            f"{val.root}: {len(val.classes)} classes, but the training videos in {train.root} have only "
+            f"{len(train.classes)}: {extra} cannot be learned"
+        )
+    present = set(val.labels.tolist())
+    for label, (ours, theirs) in enumerate(zip(train.classes, val.classes, strict=False)):
+        if ours != theirs and label in present:
+            raise UserError(
+                f"{val.root}: label {label} is '{theirs}', but '{ours}' in {train.root}: "
+                "both splits need the same classes"
+            )
