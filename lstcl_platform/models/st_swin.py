@@ -1,11 +1,11 @@
 """Space-Time Swin Transformer (paper, Section 3.3; Video Swin, Liu et al. 2021, with patches of one frame).
 
 Parameter names are those of the public Video-Swin code (`mmaction/models/backbones/swin_transformer.py`), so
-that its weights fit. Shapes: B clips, T frames, H x W token grid, L = T*H*W tokens (with padding), N tokens of
-a window, C channels.
+that its weights fit. Shapes: B clips, T frames, H x W token grid, L = T*H*W tokens (with padding), N tokens
+of a window, C channels.
 """
 
-from typing import TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,24 +22,19 @@ from lstcl_platform.models.windows import (
     stage_layout,
 )
 
-StageOutput: TypeAlias = Tensor
-"""Tokens of a stage, (B, T, H, W, C)."""
-
 
 class _Reorder(torch.autograd.Function):
     """Permute tokens; the gradient is the inverse gather, cheaper than the scatter autograd would use."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, x: Tensor, order: Tensor, inverse: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
         return x.index_select(1, order)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (inverse,) = ctx.saved_tensors
-        return grad.index_select(1, inverse), None, None
+        return grads[0].index_select(1, inverse), None, None
 
 
 def _reorder(x: Tensor, reordering: Reordering | None) -> Tensor:
@@ -160,7 +155,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, window, drop_path=drop_path[i]) for i in range(depth))
         self.downsample = PatchMerging(dim) if merge else None
 
-    def forward(self, x: Tensor) -> StageOutput:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same, or merged.
 
         The tokens stay in window order from block to block: one gather per change of shift replaces roll,
