@@ -25,7 +25,7 @@ class MoCoV3Spec(Spec):
     loss_scale: float | None = Field(default=None, gt=0)
     """Factor on the loss; null is the reference code's 2 x temperature, 1 is the paper's Eq. 4 as a mean."""
     freeze_patch_embed: bool = True
-    """Keep the patch convolution at its random values, as MoCo v3 does for ViT; the norm behind it is trained."""
+    """Keep the patch convolution at its random values, as MoCo v3 does for ViT; its norm is trained."""
 
 
 FrameworkSpec = MoCoV3Spec
