@@ -1,5 +1,240 @@
 """`schema` and `plan`: what a spec may say, and what a launch of it would do."""
 
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lstcl_platform.specs import (
+    Expansion,
+    LoadedExperiment,
+    StageGraph,
+    TrialSpec,
+    build_graph,
+    expand,
+    load_requested,
+)
+from lstcl_platform.specs.stages import StageKind
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Format = Literal["table", "json"]
+DigestOf = Callable[[str, TrialSpec], str | None]
+"""(resolved `data.train` or `data.val`, a trial that reads it) -> digest of its manifest, or None."""
+
+_WORDS: dict[StageKind, str] = {"pretrain": "pretraining", "finetune": "finetuning", "evaluate": "evaluation"}
+
+SpecArguments = Annotated[
+    list[Path], typer.Argument(metavar="SPEC...", help="Experiment files (YAML).", show_default=False)
+]
+OverrideOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a field, e.g. pretrain.epochs=100; repeatable.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a launch of some experiment files would do.
+
+    Attributes:
+        experiments: the files, in the order given.
+        expansions: the cells of each.
+        graph: the stages that all of them need together.
+        unindexed: data whose manifest does not exist yet; while there is any, keys are not final.
+    """
+
+    experiments: tuple[LoadedExperiment, ...]
+    expansions: tuple[Expansion, ...]
+    graph: StageGraph
+    unindexed: tuple[str, ...] = ()
+
 
 def schema() -> None:
     """Print the JSON Schema of an experiment file, for completion in an editor."""
+    from lstcl_platform.specs.json_schema import experiment_schema
+
+    typer.echo(json.dumps(experiment_schema(), indent=2))
+
+
+def plan(
+    specs: SpecArguments,
+    overrides: OverrideOptions = None,
+    output: Annotated[Format, typer.Option("--format", help="Form of the output.")] = "table",
+) -> None:
+    """Show the trials and unique stages that a launch would run; runs nothing."""
+    show_plan(build_plan(specs, overrides or ()), output=output)
+
+
+def build_plan(
+    specs: Sequence[Path], overrides: Iterable[str] = (), *, digest_of: DigestOf = lambda path, spec: None
+) -> Plan:
+    """Load `specs`, expand them and merge their stages.
+
+    Args:
+        specs: experiment files.
+        overrides: `--set` arguments, applied to each of them.
+        digest_of: looks up the digest of a manifest.
+
+    Raises:
+        UserError: a spec is wrong, or two have the same experiment name.
+    """
+    overrides = tuple(overrides)
+    experiments = tuple(load_requested(path, overrides) for path in specs)
+    expansions = tuple(expand(experiment.resolved) for experiment in experiments)
+    trials = [trial for expansion in expansions for trial in expansion.trials]
+    digests: dict[str, str | None] = {}
+    for trial in trials:
+        for path in (trial.spec.data.train, trial.spec.data.val):
+            if path not in digests:
+                digests[path] = digest_of(path, trial.spec)
+    # The path stands in for a digest that is not known, so that stages over different data stay apart.
+    manifests = {path: f"unknown:{path}" if digest is None else digest for path, digest in digests.items()}
+    return Plan(
+        experiments=experiments,
+        expansions=expansions,
+        graph=build_graph(trials, manifests=manifests),
+        unindexed=tuple(path for path, digest in digests.items() if digest is None),
+    )
+
+
+def show_plan(
+    plan: Plan,
+    *,
+    finished: Collection[str] = frozenset(),
+    output: Format = "table",
+    console: "Console | None" = None,
+) -> None:
+    """Print `plan`.
+
+    Args:
+        plan: from `build_plan`.
+        finished: keys of stages whose results are already there.
+        output: tables for people, or one JSON object.
+        console: where tables go; by default stdout, with NO_COLOR and the terminal's width respected.
+    """
+    if output == "json":
+        typer.echo(json.dumps(plan_as_json(plan, finished=finished), indent=2))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = console or Console(highlight=False)
+    for part in _tables(plan, finished):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict[str, Any]:
+    """`plan` as JSON-ready values: experiments with trials and excluded cells, then the unique stages."""
+    experiments = []
+    for loaded, expansion in zip(plan.experiments, plan.expansions, strict=True):
+        name = loaded.resolved.name
+        trials = [
+            {
+                "name": trial.name,
+                "cell": dict(trial.cell),
+                "stages": list(plan.graph.chains[f"{name}/{trial.name}"]),
+            }
+            for trial in expansion.trials
+        ]
+        excluded = [{"name": cell.name, "reason": cell.reason} for cell in expansion.excluded]
+        experiments.append({"name": name, "file": str(loaded.path), "trials": trials, "excluded": excluded})
+    stages = [
+        {
+            "key": stage.key,
+            "kind": stage.kind,
+            "parent": stage.parent,
+            "trials": list(stage.trials),
+            "finished": stage.key in finished,
+        }
+        for stage in plan.graph.stages.values()
+    ]
+    return {
+        "experiments": experiments,
+        "stages": stages,
+        "keys_final": not plan.unindexed,
+        "unindexed_data": list(plan.unindexed),
+    }
+
+
+def plan_summary(plan: Plan, *, finished: Collection[str] = frozenset()) -> str:
+    """``22 trials need 10 pretrainings, 22 finetunings and 22 evaluations; 3 of 54 stages are finished``."""
+    counts = Counter(stage.kind for stage in plan.graph.stages.values())
+    needs = [_count(counts[kind], word) for kind, word in _WORDS.items() if counts[kind]]
+    trials = len(plan.graph.chains)
+    total = len(plan.graph.stages)
+    done = sum(key in finished for key in plan.graph.stages)
+    verb = "needs" if trials == 1 else "need"
+    return (
+        f"{_count(trials, 'trial')} {verb} {', '.join(needs[:-1])} and {needs[-1]}; "
+        f"{done} of {_count(total, 'stage')} {'is' if done == 1 else 'are'} finished"
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]:
+    from rich.text import Text
+
+    for loaded, expansion in zip(plan.experiments, plan.expansions, strict=True):
+        yield _trial_table(loaded.resolved.name, expansion, plan.graph, finished)
+        for cell in expansion.excluded:
+            yield Text(f"excluded: {cell.name} ({cell.reason})")
+    yield _stage_table(plan.graph, finished)
+    yield Text(plan_summary(plan, finished=finished), style="bold")
+    if any(key in finished for key in plan.graph.stages):
+        yield Text("* finished: will not run again")
+    if plan.unindexed:
+        yield Text(f"Keys are not final, this data is not indexed yet: {', '.join(plan.unindexed)}")
+
+
+def _trial_table(
+    name: str, expansion: Expansion, graph: StageGraph, finished: Collection[str]
+) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{name}: {_count(len(expansion.trials), 'trial')}", title_justify="left")
+    table.add_column("trial", overflow="fold")
+    for kind in _WORDS:
+        table.add_column(kind, no_wrap=True)
+    for trial in expansion.trials:
+        stages = {graph.stages[key].kind: graph.stages[key] for key in graph.chains[f"{name}/{trial.name}"]}
+        cells = [_key(stages[kind].key, finished) if kind in stages else "-" for kind in _WORDS]
+        table.add_row(Text(trial.name), *cells)
+    return table
+
+
+def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=_count(len(graph.stages), "unique stage"), title_justify="left")
+    for column in ("stage", "key", "starts from", "state"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("trials", justify="right", no_wrap=True)
+    table.add_column("first trial", overflow="fold")
+    for kind in _WORDS:
+        for stage in graph.stages.values():
+            if stage.kind == kind:
+                state = "finished" if stage.key in finished else "to do"
+                parent = "-" if stage.parent is None else stage.parent[:10]
+                first = Text(stage.trials[0])
+                table.add_row(kind, stage.short_key, parent, state, str(len(stage.trials)), first)
+    return table
+
+
+def _key(key: str, finished: Collection[str]) -> str:
+    return f"{key[:10]} *" if key in finished else key[:10]

@@ -12,7 +12,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 DEFER_RELATIONS = "relations are checked by the caller"
-"""Validation context under which a spec checks fields only, so that all broken relations can be listed at once."""
+"""Validation context under which a spec checks fields only; the caller then lists all broken relations."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,14 +21,14 @@ def _span(frames: int, stride: int, indexing: Literal["exact", "linspace"]) -> i
 class SweepSpec(Spec):
     """Which cells the study has: the grid and the cases, less what is excluded."""
 
-    grid: dict[str, list[Any]] = {}
-    """Dotted field -> values; the cells are the cartesian product, last field fastest. Seeds are axes like any
-    other. A value replaces the whole field, also where the field is a block."""
-    cases: list[dict[str, Any]] = []
-    """Further cells beside the grid (not crossed with it), each a map of dotted field -> value. A list of values
-    makes the case a small grid of its own; `name` names its trials."""
-    exclude: list[dict[str, Any]] = []
-    """Cells whose resolved fields match all entries of one map are left out; a list of values matches any of them."""
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    """Dotted field -> values; the cells are the cartesian product, last field fastest. Seeds are axes like
+    any other. A value replaces the whole field, also where the field is a block."""
+    cases: list[dict[str, Any]] = Field(default_factory=list)
+    """Further cells beside the grid (not crossed with it), each a map of dotted field -> value. A list of
+    values makes the case a small grid of its own; `name` names its trials."""
+    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    """Cells whose resolved fields match all entries of one map are left out; a list matches any item."""
     illegal: Literal["refuse", "exclude"] = "refuse"
     """What happens to a cell that breaks a rule: an error, or left out with its reason shown."""
 
@@ -53,8 +53,8 @@ class TrialSpec(Spec):
         """Batches divide evenly over the workers; clips fit into videos whose length is known."""
         workers = self.resources.workers
         if self.pretrain is not None:
-            share = self.pretrain.batch_size // self.pretrain.accumulation_steps
-            if share % workers:
+            share, rest = divmod(self.pretrain.batch_size, self.pretrain.accumulation_steps)
+            if not rest and share % workers:
                 yield Relation(
                     fields=("pretrain.batch_size", "pretrain.accumulation_steps", "resources.workers"),
                     text=f"pretrain.batch_size / pretrain.accumulation_steps ({share}) is not divisible by "
@@ -63,8 +63,8 @@ class TrialSpec(Spec):
         if self.finetune.batch_size % workers:
             yield Relation(
                 fields=("finetune.batch_size", "resources.workers"),
-                text=f"finetune.batch_size ({self.finetune.batch_size}) is not divisible by resources.workers "
-                f"({workers})",
+                text=f"finetune.batch_size ({self.finetune.batch_size}) is not divisible by "
+                f"resources.workers ({workers})",
             )
         yield from self._clips_beyond_synthetic_videos()
 
@@ -88,8 +88,8 @@ class TrialSpec(Spec):
             if span > seconds * fps:
                 yield Relation(
                     fields=(field, "model.frames", "data.target_fps", "data.synthesize.seconds"),
-                    text=f"{field} with model.frames {self.model.frames} gives a clip of {span / fps:.3g} s, longer "
-                    f"than data.synthesize.seconds ({seconds:g})",
+                    text=f"{field} with model.frames {self.model.frames} gives a clip of {span / fps:.3g} s, "
+                    f"longer than data.synthesize.seconds ({seconds:g})",
                 )
 
 

@@ -58,8 +58,8 @@ def _identities(spec: TrialSpec, manifests: Mapping[str, str]) -> Iterable[tuple
 def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of `spec` that the stage's result depends on.
 
-    Of `data` only the time grid is in it: the manifest's digest stands for the videos themselves, wherever they lie
-    and however they came there, and `max_bad_fraction` decides whether a run goes on, not what it computes.
+    Of `data` only the time grid is in it: the manifest's digest stands for the videos, wherever they lie, and
+    `max_bad_fraction` decides whether a run goes on, not what it computes.
     """
     return {
         "format": KEY_FORMAT,

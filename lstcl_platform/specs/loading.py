@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstcl_platform.specs.base import all_broken_relations
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.paths import assign
 from lstcl_platform.specs.problems import Path as FieldPath
 from lstcl_platform.specs.problems import Problem, refuse
 from lstcl_platform.specs.sweep import check_sweep_fields, survey_cells
-from lstcl_platform.specs.validation import validate_fields, without
+from lstcl_platform.specs.validation import broken_rules, validate_fields, without
 from lstcl_platform.specs.yaml_source import YamlSource, parse_value, parse_yaml
 
 
@@ -58,6 +57,7 @@ def load_requested(path: str | os.PathLike[str], overrides: Iterable[str] = ()) 
     resolved, more = _resolve(requested, folder=file.absolute().parent)
     problems = [*source.problems, *problems, *(problem for problem in more if problem.path not in unreadable)]
     if problems or resolved is None:
+        problems.sort(key=lambda problem: problem.line or source.line(problem.path) or 0)
         raise refuse(problems, title=source.name, where=_locator(source, set_paths))
     return LoadedExperiment(path=file, overrides=arguments, requested=requested, resolved=resolved)
 
@@ -92,7 +92,7 @@ def _read(file: Path) -> YamlSource:
 def _apply_overrides(
     source: YamlSource, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], dict[FieldPath, str], list[Problem]]:
-    """The file's values with the overrides in them, the origin of each overridden path, and what went wrong."""
+    """The file's values with the overrides in them, the origin of each such path, and what went wrong."""
     values = copy.deepcopy(source.value)
     origins: dict[FieldPath, str] = {}
     problems: list[Problem] = []
@@ -152,37 +152,30 @@ def _resolve(requested: Mapping[str, Any], *, folder: Path) -> tuple[ExperimentS
     if spec is not None:
         problems = survey_cells(spec).problems
         return (None if problems else spec), problems
-    # Names, types and ranges are wrong somewhere. The rules between the fields that are right are checked as well,
-    # over defaults in place of the wrong ones, so that the user learns everything at once.
-    placeholders = {"name": "unnamed", "data": {"train": "train", "val": "val"}}
-    mended = without(values, problems)
-    mended["name"] = mended.get("name", placeholders["name"])
-    if isinstance(mended.setdefault("data", {}), dict):
-        mended["data"] = {**placeholders["data"], **mended["data"]}  # type: ignore[dict-item]
+    # Some names, types or ranges are wrong. The rules between the other fields are checked all the same, over
+    # defaults in place of the wrong ones, so that the user learns everything at once.
+    mended = {"name": "unnamed", **without(values, problems)}
+    data = mended.get("data", {})
+    mended["data"] = {"train": "<train>", "val": "<val>", **data} if isinstance(data, dict) else data
     stand_in, _ = validate_fields(ExperimentSpec, mended)
     if stand_in is not None:
-        problems = [*problems, *_relations_apart_from(stand_in, problems), *check_sweep_fields(stand_in)]
+        problems = [*problems, *_rules_apart_from(stand_in, problems), *check_sweep_fields(stand_in)]
     return None, problems
 
 
-def _relations_apart_from(spec: ExperimentSpec, problems: Sequence[Problem]) -> list[Problem]:
+def _rules_apart_from(spec: ExperimentSpec, problems: Sequence[Problem]) -> list[Problem]:
     """Broken rules of the common part that involve no swept field and no field that already has a problem."""
-    taken = {problem.path for problem in problems}
-    swept = [
-        tuple(path.split("."))
-        for path in (*spec.sweep.grid, *(path for case in spec.sweep.cases for path in case))
+    swept = {tuple(path.split(".")) for cell in (spec.sweep.grid, *spec.sweep.cases) for path in cell}
+    uncertain = swept | {problem.path for problem in problems}
+    return [
+        rule
+        for rule in broken_rules(spec)
+        if not any(field[: len(path)] == path for field in rule.about for path in uncertain)
     ]
-    found = []
-    for block, relation in all_broken_relations(spec):
-        involved = [(*block, *field.split(".")) for field in relation.fields]
-        touched = any(path[: len(known)] == known for path in involved for known in (*taken, *swept))
-        if not touched:
-            found.append(Problem(path=block, text=relation.text))
-    return found
 
 
 def _absolute(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Copy in which data paths count from the spec file's folder and the storage path from the working directory."""
+    """Copy in which data paths count from the spec file's folder, and storage from the working directory."""
     values = copy.deepcopy(dict(requested))
     _anchor_data(values.get("data"), folder)
     sweep = values.get("sweep")
@@ -233,10 +226,11 @@ def _locator(source: YamlSource, overridden: Mapping[FieldPath, str]) -> Callabl
     def where(problem: Problem) -> str:
         if problem.line is not None:
             return f"{source.name}:{problem.line}"
-        for length in range(len(problem.path), 0, -1):
-            if problem.path[:length] in overridden:
-                return overridden[problem.path[:length]]
-        line = source.line(problem.path)
-        return source.name if line is None else f"{source.name}:{line}"
+        for path in (*problem.about, problem.path):
+            for length in range(len(path), 0, -1):
+                if path[:length] in overridden:
+                    return overridden[path[:length]]
+        lines = [line for path in (problem.path, *problem.about) if (line := source.line(path))]
+        return f"{source.name}:{lines[0]}" if lines else source.name
 
     return where

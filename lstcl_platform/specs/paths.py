@@ -10,8 +10,8 @@ def assign(raw: dict[str, Any], path: str, value: Any, *, root: type[Spec]) -> N
     """Set the field at `path` in `raw`, in place; blocks on the way that are not written yet come into being.
 
     Raises:
-        ValueError: a block on the way is null, or is no block. (A path may lead through a null block only after that
-            block was set: turning a stage on as a side effect would surprise.)
+        ValueError: a block on the way is null, or is no block. (Turning a stage on by setting one of its
+            fields would surprise, so a null block must be set itself first.)
     """
     node, blocks = raw, [root]
     parts = path.split(".")

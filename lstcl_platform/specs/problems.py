@@ -17,11 +17,13 @@ class Problem:
         path: keys and list positions that lead to the field; empty for the file as a whole.
         text: what is wrong and what is allowed.
         line: line in the file where the path alone does not tell it, else None.
+        about: paths of the fields that a broken rule is about; empty for a mistake in one field.
     """
 
     path: Path
     text: str
     line: int | None = None
+    about: tuple[Path, ...] = ()
 
 
 def dotted(path: Path) -> str:

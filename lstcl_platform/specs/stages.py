@@ -1,7 +1,7 @@
 """From an experiment to the graph of stages that it needs.
 
-A trial is a chain pretrain -> finetune -> evaluate. A stage is identified by its key, a hash of everything that its
-result means; stages with equal keys are one stage, across trials and across experiments.
+A trial is a chain pretrain -> finetune -> evaluate. A stage is identified by its key, a hash of everything
+that its result means; stages with equal keys are one stage, across trials and across experiments.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from lstcl_platform.specs.experiment import TrialSpec
 StageKind = Literal["pretrain", "finetune", "evaluate"]
 
 KEY_FORMAT = 1
-"""Raised when the meaning of a stage's inputs changes (sample draws, loss, schedule): old results no longer match."""
+"""Raised when the meaning of a stage's inputs changes (draws, loss, schedule): old results stop matching."""
 
 
 @dataclass(frozen=True, kw_only=True)

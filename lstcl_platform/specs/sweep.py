@@ -1,8 +1,8 @@
 """From an experiment to its trials: one per legal cell of the sweep.
 
-A cell sets dotted fields over the experiment's common settings. The grid gives the cartesian product of its axes; each
-case gives one more cell, or a small grid of its own where it lists several values. No cell vanishes silently: it
-becomes a trial, or is named in `excluded` with its reason, or is an error.
+A cell sets dotted fields over the experiment's common settings. The grid gives the cartesian product of its
+axes; each case gives one more cell, or a small grid of its own where it lists several values. No cell is lost
+silently: it becomes a trial, or is named in `excluded` with its reason, or is an error.
 """
 
 import copy
@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from lstcl_platform.specs.base import all_broken_relations
 from lstcl_platform.specs.cell_names import cell_name, short_labels
 from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
 from lstcl_platform.specs.fields import find_field, is_list
 from lstcl_platform.specs.paths import assign
 from lstcl_platform.specs.problems import Path, Problem, dotted, refuse
 from lstcl_platform.specs.stages import Trial
-from lstcl_platform.specs.validation import validate_fields
+from lstcl_platform.specs.validation import broken_rules, validate_fields, written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,8 @@ def expand(spec: ExperimentSpec) -> Expansion:
     """Trials of `spec`, and the cells that are left out.
 
     Raises:
-        UserError: an unknown field, a value that a field does not take, two cells of one name, no cell left, or an
-            illegal cell while `sweep.illegal` is `refuse`.
+        UserError: an unknown field, a value that a field does not take, two cells of one name, no cell left,
+            or an illegal cell while `sweep.illegal` is `refuse`.
     """
     survey = survey_cells(spec)
     if survey.problems:
@@ -80,20 +79,19 @@ def survey_cells(spec: ExperimentSpec) -> Survey:
     survey = Survey(problems=list(check_sweep_fields(spec)))
     if survey.problems:
         return survey
-    common = json.loads(spec.model_dump_json(exclude_unset=True, include=set(TrialSpec.model_fields)))
+    common = {name: value for name, value in written(spec).items() if name in TrialSpec.model_fields}
     cells = [*_grid_cells(spec), *_case_cells(spec)]
     if not spec.sweep.grid and not spec.sweep.cases:
         cells = [_Cell(values={}, origins={}, case="default")]
     labels = short_labels(path for cell in cells for path in cell.values)
-    broken: dict[str, list[tuple[Path, str]]] = {}
+    names: set[str] = set()
     for cell in cells:
         name = cell_name(cell.values, labels, case=cell.case, axes=cell.axes)
-        if any(trial.name == name for trial in survey.trials) or name in broken:
+        if name in names:
             text = f"two cells are named '{name}': leave one out, or tell them apart by `name` in cases"
             survey.problems.append(Problem(path=("sweep",), text=text))
-            continue
-        _judge(cell, name, common, spec, survey, broken)
-    _judge_illegal(broken, len(cells), spec, survey)
+        names.add(name)
+        _judge(cell, name, common, spec, survey)
     if not survey.trials and not survey.problems:
         reasons = "; ".join(f"{cell.name}: {cell.reason}" for cell in survey.excluded)
         survey.problems.append(Problem(path=("sweep",), text=f"no cell is left ({reasons})"))
@@ -101,7 +99,7 @@ def survey_cells(spec: ExperimentSpec) -> Survey:
 
 
 def check_sweep_fields(spec: ExperimentSpec) -> Iterator[Problem]:
-    """Yield a problem for every path in the sweep that is no field of a trial, and every axis without values."""
+    """Yield a problem for every path in the sweep that is no field of a trial, and every empty axis."""
     for path, values in spec.sweep.grid.items():
         here: Path = ("sweep", "grid", path)
         if problem := _unknown(path, here):
@@ -139,7 +137,9 @@ def _impossible_values(path: str, value: Any, here: Path) -> Iterator[Problem]:
         if isinstance(wanted, dict):
             continue
         try:
-            TypeAdapter(find_field(path).annotation).validate_json(json.dumps(wanted), strict=True)
+            TypeAdapter[Any](find_field(path).rebuild_annotation()).validate_json(
+                json.dumps(wanted), strict=True
+            )
         except ValidationError:
             yield Problem(path=here, text=f"no cell can have the value {json.dumps(wanted)}")
 
@@ -176,22 +176,19 @@ def _case_cells(spec: ExperimentSpec) -> Iterator[_Cell]:
             )
 
 
-def _judge(
-    cell: _Cell,
-    name: str,
-    common: Mapping[str, Any],
-    spec: ExperimentSpec,
-    survey: Survey,
-    broken: dict[str, list[tuple[Path, str]]],
-) -> None:
-    """Put one cell where it belongs: trials, excluded, problems, or `broken` (rules it breaks)."""
+def _judge(cell: _Cell, name: str, common: Mapping[str, Any], spec: ExperimentSpec, survey: Survey) -> None:
+    """Put one cell where it belongs: trials, excluded, or problems."""
     raw = copy.deepcopy(dict(common))
+    rules: list[Problem] = []
     for path in sorted(cell.values, key=lambda path: path.count(".")):
         try:
             assign(raw, path, copy.deepcopy(cell.values[path]), root=TrialSpec)
         except ValueError as error:
-            broken.setdefault(name, []).append((cell.origins[path], str(error)))
-    if name in broken:
+            rules.append(
+                Problem(path=cell.origins[path][:3], text=str(error), about=(tuple(path.split(".")),))
+            )
+    if rules:
+        _judge_rules(rules, cell, name, spec, survey)
         return
     resolved, problems = validate_fields(TrialSpec, raw)
     if resolved is None:
@@ -202,38 +199,42 @@ def _judge(
             text = " ".join(f"{path}={json.dumps(value)}" for path, value in entry.items())
             survey.excluded.append(Excluded(name=name, reason=f"matches sweep.exclude {text}"))
             return
-    rules = [(block, relation.text) for block, relation in all_broken_relations(resolved)]
-    if rules:
-        broken[name] = list(rules)
+    if rules := broken_rules(resolved):
+        _judge_rules(rules, cell, name, spec, survey)
         return
     survey.trials.append(Trial(experiment=spec.name, name=name, cell=dict(cell.values), spec=resolved))
 
 
-def _judge_illegal(
-    broken: Mapping[str, list[tuple[Path, str]]], cells: int, spec: ExperimentSpec, survey: Survey
-) -> None:
-    """Turn broken rules into problems or exclusions; a rule that every cell breaks is an error of the common part."""
-    counts: dict[tuple[Path, str], int] = {}
-    for rules in broken.values():
-        for rule in rules:
-            counts[rule] = counts.get(rule, 0) + 1
-    in_all = [rule for rule, count in counts.items() if count == cells and rule[0][:1] != ("sweep",)]
-    survey.problems.extend(Problem(path=block, text=text) for block, text in in_all)
-    for name, rules in broken.items():
-        own = [rule for rule in rules if rule not in in_all]
-        reason = "; ".join(text if path[:1] == ("sweep",) else _in_block(path, text) for path, text in own)
-        if not own:
-            continue
-        if spec.sweep.illegal == "exclude":
-            survey.excluded.append(Excluded(name=name, reason=reason))
-            continue
-        where = next((path for path, _ in own if path[:1] == ("sweep",)), ("sweep",))
-        text = f"cell '{name}' is illegal: {reason} (name it in sweep.exclude, or set sweep.illegal: exclude)"
-        survey.problems.append(Problem(path=where, text=text))
+def _judge_rules(rules: list[Problem], cell: _Cell, name: str, spec: ExperimentSpec, survey: Survey) -> None:
+    """A broken rule about fields that the cell sets makes it illegal; any other is an error of the file."""
+    own = [rule for rule in rules if _is_about(rule, cell)]
+    survey.problems.extend(rule for rule in rules if rule not in own and rule not in survey.problems)
+    if not own:
+        return
+    reason = "; ".join(rule.text if _in_sweep(rule) else _with_block(rule) for rule in own)
+    if spec.sweep.illegal == "exclude":
+        survey.excluded.append(Excluded(name=name, reason=reason))
+        return
+    text = f"cell '{name}' is illegal: {reason} (list it in sweep.exclude, or set sweep.illegal: exclude)"
+    survey.problems.append(Problem(path=own[0].path if _in_sweep(own[0]) else ("sweep",), text=text))
 
 
-def _in_block(path: Path, text: str) -> str:
-    return f"{dotted(path)}: {text}" if path else text
+def _is_about(rule: Problem, cell: _Cell) -> bool:
+    """Whether the cell sets a field of the rule or a block around it; for a null block, the null itself."""
+    for path in cell.values:
+        parts = tuple(path.split("."))
+        for field_path in rule.about:
+            if field_path[: len(parts)] == parts and not (_in_sweep(rule) and parts == field_path):
+                return True
+    return False
+
+
+def _in_sweep(problem: Problem) -> bool:
+    return problem.path[:1] == ("sweep",)
+
+
+def _with_block(rule: Problem) -> str:
+    return f"{dotted(rule.path)}: {rule.text}" if rule.path else rule.text
 
 
 def _problem_in_sweep(problem: Problem, cell: _Cell) -> Problem:

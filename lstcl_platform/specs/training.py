@@ -36,7 +36,7 @@ class ClipPairSpec(Spec):
     sampling: Literal["random_independent"] = "random_independent"
     """How the two start times relate."""
     indexing: Literal["exact", "linspace"] = "exact"
-    """`exact`: frame i at start + i * stride. `linspace`: T frames spread over T * stride, as SlowFast does."""
+    """`exact`: frame i at start + i * stride. `linspace`: T frames spread over T * stride, as in SlowFast."""
 
     def broken_relations(self) -> Iterator[Relation]:
         """tau_S <= tau_L."""
@@ -126,8 +126,8 @@ class PretrainSpec(Spec):
         if self.effective_contrast_batch != seen:
             yield Relation(
                 fields=("contrast_batch", "batch_size", "accumulation_steps"),
-                text=f"with batch_size {self.batch_size} and accumulation_steps {self.accumulation_steps} negatives "
-                f"and BatchNorm see {seen} videos, not {self.effective_contrast_batch}: "
+                text=f"with batch_size {self.batch_size} and accumulation_steps {self.accumulation_steps} "
+                f"negatives and BatchNorm see {seen} videos, not {self.effective_contrast_batch}: "
                 f"write contrast_batch: {seen} if that is meant",
             )
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lstcl_platform.specs.base import DEFER_RELATIONS, Spec
+from lstcl_platform.specs.base import DEFER_RELATIONS, Spec, all_broken_relations
 from lstcl_platform.specs.fields import blocks_of, names_of, unknown_field
 from lstcl_platform.specs.problems import Path, Problem, did_you_mean, dotted
 
@@ -43,7 +43,7 @@ _REQUIREMENTS = {
 def validate_fields(model: type[S], raw: Mapping[str, Any]) -> tuple[S | None, list[Problem]]:
     """Check names, types and ranges of every field; rules between fields are left to the caller.
 
-    The values go through JSON, in which a list stands for a tuple while `"3"` and `true` still are no numbers.
+    The values go through JSON, in which a list stands for a tuple while `"3"` and `true` are no numbers.
 
     Returns:
         The spec, or None where there are problems; and the problems.
@@ -52,6 +52,27 @@ def validate_fields(model: type[S], raw: Mapping[str, Any]) -> tuple[S | None, l
         return model.model_validate_json(json.dumps(raw), context=DEFER_RELATIONS), []
     except ValidationError as error:
         return None, _explain(error, model, raw)
+
+
+def broken_rules(spec: Spec) -> list[Problem]:
+    """The rules between fields that `spec` breaks, in all its blocks."""
+    return [
+        Problem(path=block, text=rule.text, about=tuple((*block, *name.split(".")) for name in rule.fields))
+        for block, rule in all_broken_relations(spec)
+    ]
+
+
+def written(spec: Spec) -> dict[str, Any]:
+    """The fields of `spec` that were given rather than filled in, as nested plain values.
+
+    `kind` is always among them, since without it a block would be read as another member of its union.
+    """
+    result: dict[str, Any] = {}
+    for name in type(spec).model_fields:
+        if name in spec.model_fields_set or name == "kind":
+            value = getattr(spec, name)
+            result[name] = written(value) if isinstance(value, Spec) else json.loads(json.dumps(value))
+    return result
 
 
 def without(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -110,7 +131,7 @@ def _text(details: list[ErrorDetails], path: Path, model: type[Spec], raw: Mappi
         wanted = "a list of more values" if detail["type"] == "missing" else _REQUIREMENTS.get(detail["type"])
         if wanted is None:
             return detail["msg"][:1].lower() + detail["msg"][1:]
-        phrases.append(wanted.format_map({**detail.get("ctx", {})}))
+        phrases.append(wanted.format_map(detail.get("ctx", {})))
     value = _value_at(raw, path)
     options = [name for detail in details for name in _quoted(detail)]
     return f"must be {' or '.join(dict.fromkeys(phrases))}, not {_shown(value)}{did_you_mean(value, options)}"
@@ -119,8 +140,8 @@ def _text(details: list[ErrorDetails], path: Path, model: type[Spec], raw: Mappi
 def _wrong_kind(detail: ErrorDetails, context: dict[str, Any]) -> str:
     if detail["type"] == "union_tag_not_found":
         return "required field 'kind' is missing"
-    tags = re.findall(r"'([^']*)'", str(context["expected_tags"]))
-    return f"kind must be one of {', '.join(tags)}, not {_shown(context['tag'])}{did_you_mean(context['tag'], tags)}"
+    tag, tags = context["tag"], re.findall(r"'([^']*)'", str(context["expected_tags"]))
+    return f"kind must be one of {', '.join(tags)}, not {_shown(tag)}{did_you_mean(tag, tags)}"
 
 
 def _quoted(detail: ErrorDetails) -> list[str]:

@@ -1,6 +1,6 @@
 """YAML with the line of every value, and without YAML 1.1's surprises.
 
-Scalars follow the YAML 1.2 core schema, so that `1e-3` is a number, `yes`, `on` and `1:30` are text, and `010` is ten.
+Scalars follow the YAML 1.2 core schema: `1e-3` is a number, `yes`, `on` and `1:30` are text, `010` is 10.
 """
 
 import math
@@ -172,7 +172,7 @@ class _Reader:
         if getattr(node, "style", None) is not None:
             return text
         if text == "":
-            # `pretrain:` with its fields commented out would otherwise mean null, that is: train from scratch.
+            # `pretrain:` with its fields commented out would otherwise mean null: train from scratch.
             return self._problem(
                 node, path, "no value; write `null` if none is meant, `{}` for a block of defaults"
             )
