@@ -1,5 +1,7 @@
 """What one video file says of itself, by demuxing all of it and decoding its first frame."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +108,7 @@ def _probe_stream(container: av.container.InputContainer, facts: Probe) -> Probe
     )
 
 
-def _missing_packets(stream: VideoStream, packets: Sequence[Packet]) -> str | None:
+def _missing_packets(stream: VideoStream, packets: Sequence[Packet[VideoStream]]) -> str | None:
     corrupt = sum(packet.is_corrupt for packet in packets)
     # An edit list can drop whole leading GOPs from the index, so `frames` alone may promise too much.
     promised = min(stream.frames, len(stream.index_entries))
@@ -118,7 +120,7 @@ def _missing_packets(stream: VideoStream, packets: Sequence[Packet]) -> str | No
     return None
 
 
-def _timing(stream: VideoStream, shown: Sequence[Packet]) -> tuple[float, float]:
+def _timing(stream: VideoStream, shown: Sequence[Packet[VideoStream]]) -> tuple[float, float]:
     """Frames a second and seconds shown; the container's rate where it is within 1 % of the timestamps."""
     spans = sorted((packet.pts or 0, packet.duration or 0) for packet in shown)
     times = [start for start, _ in spans]
@@ -135,7 +137,7 @@ def _timing(stream: VideoStream, shown: Sequence[Packet]) -> tuple[float, float]
     return float(measured), float(span + tail)
 
 
-def _first_frame(stream: VideoStream, packets: Sequence[Packet]) -> av.VideoFrame | None:
+def _first_frame(stream: VideoStream, packets: Sequence[Packet[VideoStream]]) -> av.VideoFrame | None:
     context = stream.codec_context
     context.thread_count = 1
     for packet in packets:

@@ -1,9 +1,9 @@
 """Which frames, crop, flip and augmentation a sample gets: a pure function of (seed, epoch, video).
 
 The time grid: position k stands for second k / `target_fps` after the first shown frame, or for native frame
-k if `target_fps` is null. A clip that is longer than its video repeats the last frame ("clamp", as the decoders
-of SlowFast and TimeSformer do). Crops follow torchvision's `RandomResizedCrop.get_params`, ten tries and
-fallback included, in pixels of the upright frame; the decoder moves their edges to even coordinates.
+k if `target_fps` is null. A clip that is longer than its video repeats the last frame ("clamp", as do the
+decoders of SlowFast and TimeSformer). Crops follow torchvision's `RandomResizedCrop.get_params`, ten tries
+and fallback included, in pixels of the upright frame; the decoder moves their edges to even coordinates.
 
 `video` in every draw is the row number in the manifest. It depends on the order of the source (sorted paths
 or CSV lines), never on the machine.

@@ -9,8 +9,11 @@ from pathlib import Path
 from lstcl_platform.specs.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
-    [".3gp", ".avi", ".flv", ".gif", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"]
-    + [".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"]
+    f".{name}"
+    for name in (
+        *("3gp", "avi", "flv", "gif", "h264", "m2ts", "m4v", "mkv", "mov", "mp4"),
+        *("mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv"),
+    )
 )
 
 
