@@ -67,7 +67,7 @@ class StageContext:
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
-    """How a stage ended; equal on all ranks, but evaluate's `metrics` and `predictions` are rank 0's.
+    """How a stage ended; equal on all ranks.
 
     Attributes:
         status: `stopped` means a checkpoint was written and the stage can go on from it.

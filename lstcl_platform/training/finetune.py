@@ -1,0 +1,113 @@
+"""Supervised training of backbone and classifier, from a pretraining or from scratch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lstcl_platform.models import Classifier, build_backbone
+from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.training import FinetuneSpec
+from lstcl_platform.training.context import StageContext, StageResult
+from lstcl_platform.training.distributed import distribute, use_device
+from lstcl_platform.training.fingerprint import numerics_fingerprint
+from lstcl_platform.training.loop import Course, Loop, Measured
+from lstcl_platform.training.optimizer import finetune_optimizer, set_learning_rate
+from lstcl_platform.training.precision import autocast, grad_scaler
+from lstcl_platform.training.schedules import warmup_cosine
+from lstcl_platform.training.seeding import repeatable
+from lstcl_platform.training.trainee import Trainee, fetch_weights
+from lstcl_platform.training.transfer import HostBatch
+from lstcl_platform.video.augmentation import normalise_clips
+
+LR_BATCH = 512
+"""Batch size at which `lr_base` is the peak learning rate (DeiT, VideoMAE)."""
+
+
+def finetune(
+    stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch], *, num_classes: int
+) -> StageResult:
+    """Train a classifier to the last epoch of `stage_spec.finetune`, or until the reporter asks to stop.
+
+    The backbone starts from `context.parent_weights`, or at random (as pretraining with the same seed would
+    start). Rows hold loss, train_top1, lr, grad_norm, and timing as in pretraining.
+
+    Args:
+        stage_spec: settings of the trial.
+        context: where the stage runs.
+        batches: this rank's share of each step from the resumed step on: `clip` uint8 (B, T, H, W, 3),
+            already cropped and flipped, `label` int64 (B,), `bad` (B,).
+        num_classes: classes of the training data.
+
+    Returns:
+        Result on all ranks; its weights are those of the whole classifier.
+
+    Raises:
+        UserError: the parent's weights do not fit, the precision does not fit the device, or the checkpoint
+            was computed in another way.
+        FloatingPointError: training diverged.
+    """
+    spec = stage_spec.finetune
+    use_device(context)
+    with repeatable(context.device):
+        torch.manual_seed(spec.seed)
+        model = stage_spec.model
+        backbone = build_backbone(
+            model.name, frames=model.frames, image_size=model.image_size, drop_path=spec.drop_path
+        )
+        if context.parent_weights is not None and context.resume_from is None:
+            fetch_weights(backbone, context.parent_weights)
+        classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
+        trainee = Trainee(
+            model=classifier,
+            optimizer=finetune_optimizer(classifier, weight_decay=spec.weight_decay),
+            scaler=grad_scaler(spec.precision, context.device),
+            device=context.device,
+        )
+        total = spec.epochs * context.steps_per_epoch
+        course = Course(
+            total_steps=total,
+            global_batch=spec.batch_size,
+            seed=spec.seed,
+            columns=("clip", "label"),
+            fingerprint=numerics_fingerprint(context, micro_batch=spec.batch_size // context.world_size),
+        )
+        loop = Loop(trainee, context, course)
+        step = _Step(
+            spec=spec,
+            distributed=distribute(classifier, context),
+            trainee=trainee,
+            total=total,
+            warmup=spec.warmup_epochs * context.steps_per_epoch,
+        )
+        status = loop.run(batches, step)
+        return loop.result(status, weights_of=classifier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    spec: FinetuneSpec
+    distributed: nn.Module
+    trainee: Trainee
+    total: int
+    warmup: float
+
+    def __call__(self, step: int, columns: Mapping[str, Tensor]) -> Measured:
+        spec, labels = self.spec, columns["label"]
+        peak = spec.lr_base * spec.batch_size / LR_BATCH
+        lr = warmup_cosine(step, total=self.total, warmup=self.warmup, peak=peak)
+        set_learning_rate(self.trainee.optimizer, lr)
+        clips = normalise_clips(columns["clip"])
+        with autocast(spec.precision, clips.device):
+            logits = self.distributed(clips)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
+        self.trainee.backward(loss)
+        measured = {
+            "loss": loss.detach(),
+            "train_top1": (logits.argmax(1) == labels).float().mean(),
+            "grad_norm": self.trainee.apply_gradients(),
+        }
+        return Measured(tensors=measured, settings={"lr": lr})

@@ -1,0 +1,188 @@
+"""What pretraining and finetuning share: steps, rows of metrics, checkpoints, stopping and going on."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.training import storage
+from lstcl_platform.training.checkpoints import (
+    CheckpointRef,
+    load_checkpoint,
+    open_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from lstcl_platform.training.context import StageContext, StageResult
+from lstcl_platform.training.distributed import from_main
+from lstcl_platform.training.fingerprint import fingerprint_changes
+from lstcl_platform.training.history import History
+from lstcl_platform.training.seeding import reseed
+from lstcl_platform.training.trainee import Trainee, store_weights
+from lstcl_platform.training.transfer import Feed, HostBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one step measured.
+
+    Attributes:
+        tensors: scalars on the device, averaged over a row's interval and over ranks; `loss` is one of them.
+        settings: what the step was run with (lr, momentum); a row has those of its last step.
+    """
+
+    tensors: Mapping[str, Tensor]
+    settings: Mapping[str, float]
+
+
+StepFunction = Callable[[int, Mapping[str, Tensor]], Measured]
+"""Trains one step: (number of steps done before, this rank's columns on the device) -> what it measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """The length of a stage and what identifies its computation.
+
+    Attributes:
+        total_steps: optimizer steps in all.
+        global_batch: samples a step over all ranks.
+        seed: of the draws within steps.
+        columns: columns of a batch that go to the device.
+        fingerprint: how this process computes.
+    """
+
+    total_steps: int
+    global_batch: int
+    seed: int
+    columns: Sequence[str]
+    fingerprint: Mapping[str, Any]
+
+
+class Loop:
+    """Runs a stage's steps from its newest state to the last one, or to a stop."""
+
+    def __init__(self, trainee: Trainee, context: StageContext, course: Course) -> None:
+        self._trainee = trainee
+        self._context = context
+        self._course = course
+        self._history = History(context)
+        self._changes: tuple[str, ...] = ()
+        self._checkpoint: CheckpointRef | None = None
+        self._start = 0
+        if context.resume_from is not None:
+            self._resume(context.resume_from)
+
+    def run(
+        self, batches: Iterator[HostBatch], step_function: StepFunction
+    ) -> Literal["finished", "stopped"]:
+        """Do the steps that are left; `batches` must start at the first of them.
+
+        Raises:
+            FloatingPointError: the loss was not finite; no checkpoint of that state was written.
+            RuntimeError: the batches ended before the last step.
+        """
+        context, total = self._context, self._course.total_steps
+        reporter, every = context.reporter, context.checkpoint.every_steps or context.steps_per_epoch
+        feed = Feed(batches, device=context.device, columns=self._course.columns)
+        clock = _Clock(self._start)
+        for step in range(self._start, total):
+            batch = feed.take()
+            for problem in batch.host.get("bad", ()):
+                if problem:
+                    reporter.bad_video(str(problem))
+            reseed(self._course.seed, step, context.rank)
+            measured = step_function(step, batch.tensors)
+            self._history.add(measured.tensors)
+            done = step + 1
+            stop = reporter.should_stop(done) and done < total
+            if not stop and done < total:
+                feed.prefetch()  # before anything that waits for the device
+            if done % context.log_every_steps == 0 or done == total:
+                self._log_row(done, measured.settings, clock, feed)
+            if stop or done == total or done % every == 0:
+                self._save(done)
+            reporter.progress(done, total, self._history.rows[-1] if self._history.rows else {})
+            if stop:
+                return "stopped"
+        return "finished"
+
+    def result(self, status: Literal["finished", "stopped"], weights_of: nn.Module) -> StageResult:
+        """The stage's result on all ranks; if finished, its weights are written, older state removed."""
+        result = self._result(status, weights_of) if self._context.is_main else None
+        return from_main(result, self._context)
+
+    def _result(self, status: Literal["finished", "stopped"], weights_of: nn.Module) -> StageResult:
+        assert self._checkpoint is not None
+        weights = digest = None
+        if status == "finished":
+            weights = storage.join(self._context.attempt_dir, "final", "weights.safetensors")
+            digest = store_weights(weights_of, weights)
+            prune_checkpoints(self._context.attempt_dir, keep=1, started_at=self._start)
+        return StageResult(
+            status=status,
+            steps=self._checkpoint.step,
+            metrics=dict(self._history.rows[-1]) if self._history.rows else {},
+            weights=weights,
+            weights_digest=digest,
+            checkpoint=self._checkpoint.uri,
+            state_digest=self._trainee.digest(),
+            fingerprint=dict(self._course.fingerprint),
+            numerics_changes=self._changes,
+        )
+
+    def _log_row(self, done: int, settings: Mapping[str, float], clock: "_Clock", feed: Feed) -> None:
+        self._history.settle(done)
+        waited = feed.pop_waited_seconds()
+        steps, seconds = clock.lap(done)
+        timing = {
+            "step_seconds": seconds / steps,
+            "samples_per_second": steps * self._course.global_batch / seconds,
+            "data_wait": min(1.0, waited / seconds),
+        }
+        row = self._history.close_row(done, {**settings, **timing})
+        self._context.reporter.log([row])
+
+    def _save(self, done: int) -> None:
+        """Write a checkpoint; the other ranks go on into the next step's collectives and wait there."""
+        history = self._history.state(done)
+        if not self._context.is_main:
+            return
+        state = {"step": done, "history": history, **self._trainee.state()}
+        about = {"fingerprint": dict(self._course.fingerprint)}
+        self._checkpoint = save_checkpoint(self._context.attempt_dir, done, state, about=about)
+        keep = self._context.checkpoint.keep
+        prune_checkpoints(self._context.attempt_dir, keep=keep, started_at=self._start)
+
+    def _resume(self, uri: str) -> None:
+        self._checkpoint = open_checkpoint(uri)
+        before = self._checkpoint.about["fingerprint"]
+        changes = fingerprint_changes(before, self._course.fingerprint)
+        if changes and not self._context.allow_numerics_change:
+            raise UserError(
+                f"{uri} was computed in another way, so going on from it would not repeat the "
+                f"uninterrupted run: {'; '.join(changes)}. Restore that, or pass --allow-numerics-change."
+            )
+        self._changes = tuple(changes)
+        state = load_checkpoint(self._checkpoint)
+        self._trainee.restore(state)
+        self._history.restore(state["history"])
+        self._start = int(state["step"])
+        self._context.reporter.log(self._history.rows)
+
+
+class _Clock:
+    """Wall time since the last lap, over whole steps: checkpoints and waits included."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._time = time.perf_counter()
+
+    def lap(self, step: int) -> tuple[int, float]:
+        """Steps and seconds since the last lap."""
+        now = time.perf_counter()
+        steps, seconds = step - self._step, now - self._time
+        self._step, self._time = step, now
+        return steps, seconds

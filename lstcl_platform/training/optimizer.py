@@ -1,0 +1,36 @@
+"""AdamW as the recipes set it up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from timm.optim import param_groups_weight_decay
+from torch import nn
+
+POSITION_TABLES = frozenset({"relative_position_bias_table", "pos_embed", "time_embed", "cls_token"})
+"""Parameters of more than one dimension that, like norms and biases, are not decayed in finetuning."""
+
+
+def pretrain_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with decay on all trainable parameters, biases and norms too, as MoCo v3 (main_moco.py:229)."""
+    return _adamw([{"params": [p for p in model.parameters() if p.requires_grad]}], weight_decay)
+
+
+def finetune_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW without decay on biases, norms (all 1-D parameters) and position tables, by timm's grouping."""
+    tables = [name for name, _ in model.named_parameters() if name.rpartition(".")[2] in POSITION_TABLES]
+    groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=tables)
+    return _adamw(groups, weight_decay)
+
+
+def _adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim.AdamW:
+    # The loop sets the rate before every step; betas and eps are torch's defaults, which the recipes use.
+    groups = list(groups)
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Use `lr` in all parameter groups from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

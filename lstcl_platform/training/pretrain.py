@@ -1,0 +1,123 @@
+"""Self-supervised pretraining: augment both views on the device, contrast them, step."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lstcl_platform.frameworks import Framework, build_framework
+from lstcl_platform.models import build_backbone
+from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.training import PretrainSpec
+from lstcl_platform.training.context import StageContext, StageResult
+from lstcl_platform.training.distributed import distribute, use_device, without_sync
+from lstcl_platform.training.fingerprint import numerics_fingerprint
+from lstcl_platform.training.loop import Course, Loop, Measured
+from lstcl_platform.training.optimizer import pretrain_optimizer, set_learning_rate
+from lstcl_platform.training.precision import autocast, grad_scaler
+from lstcl_platform.training.schedules import cosine_momentum, warmup_cosine
+from lstcl_platform.training.seeding import repeatable
+from lstcl_platform.training.trainee import Trainee
+from lstcl_platform.training.transfer import HostBatch
+from lstcl_platform.video.augmentation import augment_clips
+
+LR_BATCH = 256
+"""Batch size at which `lr_base` is the peak learning rate (main_moco.py:190)."""
+
+
+def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch]) -> StageResult:
+    """Train the framework of `stage_spec.pretrain` to its last epoch, or until the reporter asks to stop.
+
+    Rows hold loss, lr, momentum, grad_norm, the framework's diagnostics (retrieval_top1, feature_std), and
+    timing: samples_per_second, step_seconds, data_wait (share of the time that the device had no data).
+
+    Args:
+        stage_spec: settings of the trial; `pretrain` must be set.
+        context: where the stage runs.
+        batches: this rank's share of each step from the resumed step on: `short` and `long` uint8 (B, T, H,
+            W, 3), `augment` float32 (B, 2, P), `bad` (B,). With accumulation, B / accumulation_steps rows a
+            micro-batch.
+
+    Returns:
+        Result on all ranks; its weights are the backbone's (the query encoder).
+
+    Raises:
+        UserError: the precision does not fit the device, or the checkpoint was computed in another way.
+        FloatingPointError: training diverged.
+    """
+    spec = stage_spec.pretrain
+    if spec is None:
+        raise ValueError("the trial has no pretraining")
+    use_device(context)
+    with repeatable(context.device):
+        torch.manual_seed(spec.seed)
+        model = stage_spec.model
+        backbone = build_backbone(
+            model.name, frames=model.frames, image_size=model.image_size, drop_path=spec.drop_path
+        )
+        framework = build_framework(spec.framework, backbone).to(context.device)
+        trainee = Trainee(
+            model=framework,
+            optimizer=pretrain_optimizer(framework, weight_decay=spec.weight_decay),
+            scaler=grad_scaler(spec.precision, context.device),
+            device=context.device,
+        )
+        total = spec.epochs * context.steps_per_epoch
+        micro_batch = spec.batch_size // spec.accumulation_steps // context.world_size
+        course = Course(
+            total_steps=total,
+            global_batch=spec.batch_size,
+            seed=spec.seed,
+            columns=("short", "long", "augment"),
+            fingerprint=numerics_fingerprint(context, micro_batch=micro_batch),
+        )
+        loop = Loop(trainee, context, course)
+        step = _Step(
+            spec=spec,
+            framework=framework,
+            distributed=distribute(framework, context),
+            trainee=trainee,
+            total=total,
+            warmup=spec.warmup_epochs * context.steps_per_epoch,
+        )
+        status = loop.run(batches, step)
+        return loop.result(status, weights_of=framework.backbone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    spec: PretrainSpec
+    framework: Framework
+    distributed: nn.Module
+    trainee: Trainee
+    total: int
+    warmup: float
+
+    def __call__(self, step: int, columns: Mapping[str, Tensor]) -> Measured:
+        spec, parts = self.spec, self.spec.accumulation_steps
+        peak = spec.lr_base * spec.batch_size / LR_BATCH
+        lr = warmup_cosine(step, total=self.total, warmup=self.warmup, peak=peak)
+        momentum = cosine_momentum(step, total=self.total, start=spec.framework.momentum)
+        set_learning_rate(self.trainee.optimizer, lr)
+        split = {name: column.chunk(parts) for name, column in columns.items()}
+        measured = []
+        for part in range(parts):
+            # The momentum encoder moves once a step: at momentum 1 it stays.
+            self.framework.momentum = momentum if part == 0 else 1.0
+            with without_sync(self.distributed, when=part < parts - 1):
+                loss = self._loss({name: pieces[part] for name, pieces in split.items()})
+                self.trainee.backward(loss / parts)
+            measured.append({"loss": loss.detach(), **self.framework.stats})
+        tensors = {name: torch.stack([m[name] for m in measured]).mean() for name in measured[0]}
+        tensors["grad_norm"] = self.trainee.apply_gradients()
+        return Measured(tensors=tensors, settings={"lr": lr, "momentum": momentum})
+
+    def _loss(self, columns: Mapping[str, Tensor]) -> Tensor:
+        short, long = (
+            augment_clips(columns[view], columns["augment"][:, number], self.spec.augment)
+            for number, view in enumerate(("short", "long"))
+        )
+        with autocast(self.spec.precision, short.device):
+            loss: Tensor = self.distributed(short, long)
+        return loss
