@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.loading import parse_experiment
 from lstcl_platform.specs.stages import StageGraph, Trial
 from lstcl_platform.tracking.records import LaunchRun, LaunchState, RecordedLaunch, Status, TrialResult
 from lstcl_platform.tracking.secrets import is_masked, mask, mask_text
@@ -32,7 +32,12 @@ class LaunchRuns(StageRuns):
     """The part of the tracking store that holds launches and their trials."""
 
     def begin_launch(
-        self, spec: ExperimentSpec, *, requested: str, trials: Sequence[Trial], graph: StageGraph
+        self,
+        spec: ExperimentSpec,
+        *,
+        requested: Mapping[str, Any],
+        trials: Sequence[Trial],
+        graph: StageGraph,
     ) -> LaunchRun:
         """Open the parent run of a launch and a child run for each trial.
 
@@ -40,7 +45,7 @@ class LaunchRuns(StageRuns):
 
         Args:
             spec: resolved experiment.
-            requested: YAML text that the user wrote.
+            requested: what the user wrote, overrides in it, nothing filled in.
             trials: its trials.
             graph: the stages of the trials.
 
@@ -63,8 +68,8 @@ class LaunchRuns(StageRuns):
                 self._client.update_run(run_id, status="RUNNING")
             now = f"{time.time():.3f}"
             self._set_tags(run_id, {"lstcl.began": now, "lstcl.heard": now, "lstcl.stop": ""})
-            self._client.log_text(run_id, mask_text(requested), "requested.yaml")
-            self._client.log_text(run_id, yaml.safe_dump(resolved, sort_keys=False), "resolved.yaml")
+            for name, fields in (("requested", mask(requested)), ("resolved", resolved)):
+                self._client.log_text(run_id, yaml.safe_dump(fields, sort_keys=False), f"{name}.yaml")
             children = self._begin_trials(experiment, run_id, trials, graph)
         launch = LaunchRun(
             experiment=spec.name,
@@ -173,7 +178,7 @@ class LaunchRuns(StageRuns):
         alive = self.launch_state(experiment).status == "running"
         runs = list(self._search([parent.info.experiment_id], f"tags.`{_PARENT}` = '{parent.info.run_id}'"))
         runs.sort(key=lambda run: int(run.data.tags.get("lstcl.order", 0)))
-        chains = {run.info.run_id: json.loads(run.data.tags.get("lstcl.stage_keys", "[]")) for run in runs}
+        chains = {run.info.run_id: json.loads(run.data.tags.get("lstcl.stage_keys", "{}")) for run in runs}
         known = self.stage_runs({key for chain in chains.values() for key in chain})
         return [
             trial_result(experiment, run, chain=chains[run.info.run_id], known=known, alive=alive)
@@ -193,12 +198,7 @@ class LaunchRuns(StageRuns):
             fields["tracking"]["uri"] = self.uri
         if is_masked(fields):
             raise UserError(f"{experiment}: its record has masked secrets; launch it from its YAML file")
-        try:
-            spec = ExperimentSpec.model_validate_json(json.dumps(fields))
-        except ValidationError as error:
-            raise UserError(
-                f"{experiment}: recorded by another version of lstcl_platform; launch its YAML file\n{error}"
-            ) from error
+        spec = parse_experiment(fields, origin=f"the record of {experiment!r}")
         requested = self._read_text(run_id, "requested.yaml")
         return RecordedLaunch(requested=requested, resolved=resolved, spec=spec)
 
@@ -224,7 +224,9 @@ class LaunchRuns(StageRuns):
                 {
                     "lstcl.order": str(order),
                     "lstcl.cell": json.dumps(mask(trial.cell)),
-                    "lstcl.stage_keys": compact(list(chain_of(graph, trial))),
+                    "lstcl.stage_keys": json.dumps(
+                        {key: graph.stages[key].kind for key in chain_of(graph, trial)}
+                    ),
                 },
             )
             self._log_params(run_id, {name: text_of(item) for name, item in mask(trial.cell).items()})

@@ -86,7 +86,7 @@ class StageState:
 
     Attributes:
         key: stage key.
-        kind: ``pretrain``, ``finetune`` or ``evaluate``; empty while it has never begun.
+        kind: ``pretrain``, ``finetune`` or ``evaluate``.
         run_id: MLflow run, or None while it has never begun.
         status: where it stands.
         seconds: time its attempts ran so far.
@@ -162,7 +162,7 @@ class RecordedLaunch:
     """What the newest launch of an experiment asked for.
 
     Attributes:
-        requested: the YAML text that the user wrote.
+        requested: what the user wrote, overrides in it, as YAML.
         resolved: the same with every default filled in, as YAML.
         spec: `resolved`, read back.
     """

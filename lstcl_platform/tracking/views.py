@@ -18,20 +18,20 @@ def chain_of(graph: StageGraph, trial: Trial) -> tuple[str, ...]:
 
 
 def trial_result(
-    experiment: str, run: Any, *, chain: Sequence[str], known: Mapping[str, StageState], alive: bool
+    experiment: str, run: Any, *, chain: Mapping[str, str], known: Mapping[str, StageState], alive: bool
 ) -> TrialResult:
     """The record of a trial run.
 
     Args:
         experiment: name of the experiment.
         run: MLflow run of the trial.
-        chain: its stage keys.
+        chain: its stage keys in order, with the kind of each.
         known: the stages that have begun.
         alive: its launch is running; if not, nothing of it runs either.
     """
     stages = []
-    for key in chain:
-        state = known.get(key, StageState(key=key, kind="", run_id=None, status="waiting"))
+    for key, kind in chain.items():
+        state = known.get(key, StageState(key=key, kind=kind, run_id=None, status="waiting"))
         if state.status == "running" and not alive:
             state = replace(state, status="interrupted")
         stages.append(state)
