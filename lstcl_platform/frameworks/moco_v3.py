@@ -62,9 +62,10 @@ class MoCoV3(Framework):
     statistics do not mix. The momentum update averages parameters only: the momentum heads' BatchNorm buffers
     come from their own passes in train mode.
 
-    Diagnostics: `retrieval_top1` (share of short clips whose most similar long clip in the joined batch is of
-    the same video, in [0, 1]) and `feature_std` (standard deviation over the batch of the short clips' unit
-    embeddings, averaged over dimensions: 0 when collapsed, about 1/sqrt(D) when spread out).
+    Diagnostics: `retrieval_top1`, the share of short clips whose most similar long clip in the joined batch
+    is of the same video, in [0, 1]; `feature_std`, the standard deviation over the batch of the short clips'
+    unit backbone features, averaged over dimensions, times sqrt(D): 0 when collapsed, 1 when spread evenly.
+    (The embeddings behind the heads would not tell: their last BatchNorm gives each dimension variance 1.)
 
     Args:
         spec: Sizes, temperature, first momentum, frozen patch embedding.
@@ -89,15 +90,16 @@ class MoCoV3(Framework):
     def forward(self, short: Tensor, long: Tensor) -> Tensor:
         """(B, 3, T, H, W) twice -> scalar loss; updates the momentum encoder on the way."""
         clips = torch.cat([short, long])
-        queries = [self.predictor(self.projector(features)) for features in self.backbone(clips).chunk(2)]
+        features = self.backbone(clips).chunk(2)
+        queries = [self.predictor(self.projector(view)) for view in features]
         with torch.no_grad():
             self._update_momentum_encoder()
-            keys = [self.momentum_projector(features) for features in self.momentum_backbone(clips).chunk(2)]
+            keys = [self.momentum_projector(view) for view in self.momentum_backbone(clips).chunk(2)]
         with torch.autocast(clips.device.type, enabled=False):
             q_short, q_long = (unit_rows(q) for q in queries)
             gathered = gather(torch.stack([unit_rows(k) for k in keys]))
             k_short, k_long = gathered.transpose(0, 1).flatten(1, 2)
-            self._diagnose(q_short.detach(), k_long)
+            self._diagnose(features[0], q_short, k_long)
             losses = [
                 contrastive_loss(q, k, temperature=self.temperature)
                 for q, k in ((q_short, k_long), (q_long, k_short))
@@ -111,11 +113,12 @@ class MoCoV3(Framework):
         torch._foreach_lerp_(averaged, trained, 1.0 - self.momentum)
 
     @torch.no_grad()
-    def _diagnose(self, queries: Tensor, keys: Tensor) -> None:
+    def _diagnose(self, features: Tensor, queries: Tensor, keys: Tensor) -> None:
         logits, own = retrieval_logits(queries, keys, temperature=self.temperature)
+        spread = unit_rows(features).std(0, correction=0).mean() * features.shape[1] ** 0.5
         self.stats = {
             "retrieval_top1": (logits.argmax(1) == own).to(queries.dtype).mean(),
-            "feature_std": queries.std(0, correction=0).mean(),
+            "feature_std": spread,
         }
 
 
