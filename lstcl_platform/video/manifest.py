@@ -180,6 +180,21 @@ class Manifest:
         return {name: self.table[name].combine_chunks() for name in SCHEMA.names}
 
 
+def check_usable(manifest: Manifest, *, max_bad_fraction: float) -> None:
+    """Refuse a dataset of which too much is unusable.
+
+    Raises:
+        UserError: More than `max_bad_fraction` of the videos have a problem; names the first three.
+    """
+    bad = len(manifest.problems)
+    if bad > max_bad_fraction * len(manifest):
+        first = "; ".join(f"{path}: {problem}" for path, problem in manifest.problems[:3])
+        raise UserError(
+            f"{manifest.root}: {bad} of {len(manifest)} videos cannot be used, more than data.max_bad_fraction "
+            f"({max_bad_fraction:g}) allows: {first}{'; ...' if bad > 3 else ''}"
+        )
+
+
 def check_same_classes(train: Manifest, val: Manifest) -> None:
     """Refuse two splits whose labels do not mean the same.
 

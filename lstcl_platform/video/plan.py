@@ -1,6 +1,6 @@
 """The plan of an epoch: which video stands at which position of a training run."""
 
-from collections import OrderedDict
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -8,16 +8,13 @@ import numpy.typing as npt
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.video.draws import PLAN_STREAM, raw_bits
 
-_EPOCHS_KEPT = 3
-"""Permutations held at a time: a block of positions touches one epoch, seldom two."""
-
 
 class EpochPlan:
     """Order of the videos over all epochs, as a function of (seed, epoch) alone.
 
     Position p = step * global_batch + slot counts samples over the whole run; the videos of an epoch that do
-    not fill a last global batch are dropped (others in each epoch). Memory: 4 bytes a video and kept epoch,
-    whatever the number of epochs.
+    not fill a last global batch are dropped (others in each epoch). Memory: 4 bytes a video for each of the last three
+    epochs asked for, whatever the number of epochs.
     """
 
     def __init__(self, *, videos: int, global_batch: int, seed: int) -> None:
@@ -34,7 +31,6 @@ class EpochPlan:
         self.videos = videos
         self.global_batch = global_batch
         self.seed = seed
-        self._orders: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,12 +39,7 @@ class EpochPlan:
 
     def order(self, epoch: int) -> npt.NDArray[np.int32]:
         """Permutation of range(videos) in `epoch`: a sort of raw bits, which no NumPy version changes."""
-        if epoch not in self._orders:
-            bits = raw_bits(self.videos, seed=self.seed, stream=PLAN_STREAM, epoch=epoch)
-            self._orders[epoch] = np.argsort(bits, kind="stable").astype(np.int32)
-            while len(self._orders) > _EPOCHS_KEPT:
-                self._orders.popitem(last=False)
-        return self._orders[epoch]
+        return _order(self.videos, self.seed, epoch)
 
     def locate(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Epoch (from 0) and ordinal of the video (in [0, videos)) at each position."""
@@ -71,3 +62,13 @@ class EpochPlan:
         first = step - step % self.steps_per_epoch
         offsets = (step - first + np.arange(1, self.steps_per_epoch)) % self.steps_per_epoch
         return np.asarray((first + offsets) * self.global_batch + slot, dtype=np.int64)
+
+
+# Kept for the process, not in the plan: a plan is pickled into every task. A block of positions touches one
+# epoch, seldom two.
+@lru_cache(maxsize=3)
+def _order(videos: int, seed: int, epoch: int) -> npt.NDArray[np.int32]:
+    bits = raw_bits(videos, seed=seed, stream=PLAN_STREAM, epoch=epoch)
+    order = np.argsort(bits, kind="stable").astype(np.int32)
+    order.flags.writeable = False
+    return order

@@ -1,0 +1,282 @@
+"""From plan positions to batches of pixels: the callables that run on every decoding process.
+
+Each is a pure function of its arguments and the positions, small to pickle (paths and specs), and opens the
+manifest once a process. None of them changes global state: the caller decides on `torch.set_num_threads`.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstcl_platform.specs.data import DataSpec
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.model import ModelSpec
+from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
+from lstcl_platform.video.decoding import DecodeError, Frames, decode_clips
+from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
+from lstcl_platform.video.manifest import Manifest, VideoRow, check_usable
+from lstcl_platform.video.plan import EpochPlan
+from lstcl_platform.video.sampling import Clip, Indexing, sample_clips, sample_labelled_clip, uniform_clips
+
+Batch = dict[str, npt.NDArray[Any]]
+_Sample = dict[str, Any]
+
+
+class PretrainSamples:
+    """Pairs of views for pretraining, by position of the `EpochPlan` over the usable videos.
+
+    A video that cannot be decoded is replaced by the one at the same slot of the next step of its epoch, and so
+    on: the same stand-in on every machine, and never one of its own global batch.
+    """
+
+    def __init__(
+        self, *, manifest: str | Path, data: DataSpec, model: ModelSpec, pretrain: PretrainSpec
+    ) -> None:
+        """Check the manifest (a Parquet) and lay out the plan.
+
+        Raises:
+            UserError: No manifest, too many unusable videos, or fewer usable videos than a global batch.
+        """
+        self.manifest = str(manifest)
+        self.data = data
+        self.model = model
+        self.pretrain = pretrain
+        videos = _manifest(self.manifest)
+        check_usable(videos, max_bad_fraction=data.max_bad_fraction)
+        self.videos = len(videos.usable)
+        self.plan = _plan(self.manifest, self.videos, batch_size=pretrain.batch_size, seed=pretrain.seed)
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Decode the samples at `positions`.
+
+        Returns:
+            position int64 (B,); video int64 (B,) manifest row shown; short and long uint8 (B, T, H, W, 3);
+            augment float32 (B, 2, P), `AUGMENT_FIELDS` of the short and the long view; bad object (B,), "" or
+            "<path>: <error>" of the video that a stand-in replaces; seconds float32 (B,) spent decoding.
+
+        Raises:
+            DecodeError: A video and all its stand-ins are damaged.
+        """
+        rows = _manifest(self.manifest).usable
+        return _stack([_stand_in(self.plan, rows, int(p), self._sample) for p in positions])
+
+    def _sample(self, row: int, epoch: int) -> _Sample:
+        manifest = _manifest(self.manifest)
+        video = manifest.row(row)
+        fps = self.data.target_fps
+        views = sample_clips(video, self.pretrain, frames=self.model.frames, target_fps=fps, epoch=epoch)
+        short, long = _cut(manifest, video, list(views), model=self.model, target_fps=fps)
+        return {"short": short, "long": long, "augment": np.stack([view.augment for view in views])}
+
+
+class FinetuneSamples:
+    """Labelled clips for finetuning, by position of the `EpochPlan` over the labelled videos."""
+
+    def __init__(
+        self, *, manifest: str | Path, data: DataSpec, model: ModelSpec, finetune: FinetuneSpec
+    ) -> None:
+        """Check the manifest (a Parquet), draw the labelled subset and lay out the plan.
+
+        Raises:
+            UserError: As `PretrainSamples`, or a class has fewer usable videos than `labels_per_class`.
+        """
+        self.manifest = str(manifest)
+        self.data = data
+        self.model = model
+        self.finetune = finetune
+        videos = _manifest(self.manifest)
+        check_usable(videos, max_bad_fraction=data.max_bad_fraction)
+        self.videos = len(self._rows())
+        self.num_classes = len(videos.classes)
+        self.plan = _plan(self.manifest, self.videos, batch_size=finetune.batch_size, seed=finetune.seed)
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Decode the samples at `positions`.
+
+        Returns:
+            position, video, bad and seconds as `PretrainSamples`; clip uint8 (B, T, H, W, 3); label int64 (B,)
+            of the video shown.
+
+        Raises:
+            DecodeError: A video and all its stand-ins are damaged.
+        """
+        rows = self._rows()
+        return _stack([_stand_in(self.plan, rows, int(p), self._sample) for p in positions])
+
+    def _rows(self) -> npt.NDArray[np.int64]:
+        return _labelled_rows(self.manifest, self.finetune.labels_per_class, self.finetune.seed)
+
+    def _sample(self, row: int, epoch: int) -> _Sample:
+        manifest = _manifest(self.manifest)
+        video = manifest.row(row)
+        fps = self.data.target_fps
+        clip = sample_labelled_clip(
+            video, self.finetune, frames=self.model.frames, target_fps=fps, epoch=epoch
+        )
+        (pixels,) = _cut(manifest, video, [clip], model=self.model, target_fps=fps)
+        return {"clip": pixels, "label": np.int64(video.label)}
+
+
+class EvaluateSamples:
+    """Uniform test clips of every usable video; position p is the p-th usable video, and beyond them padding."""
+
+    def __init__(
+        self,
+        *,
+        manifest: str | Path,
+        data: DataSpec,
+        model: ModelSpec,
+        evaluate: EvaluateSpec,
+        stride: int,
+        indexing: Indexing = "exact",
+    ) -> None:
+        """Check the manifest (a Parquet).
+
+        Args:
+            stride: Grid positions between two frames of a clip, resolved: `evaluate.stride` is not read.
+            indexing: As the finetuning that is evaluated.
+
+        Raises:
+            UserError: No manifest, too many unusable videos, or none usable.
+        """
+        self.manifest = str(manifest)
+        self.data = data
+        self.model = model
+        self.evaluate = evaluate
+        self.stride = stride
+        self.indexing: Indexing = indexing
+        videos = _manifest(self.manifest)
+        check_usable(videos, max_bad_fraction=data.max_bad_fraction)
+        self.videos = len(videos.usable)
+        self.num_classes = len(videos.classes)
+        if not self.videos:
+            raise UserError(f"{self.manifest}: no usable video")
+
+    def __call__(self, positions: npt.NDArray[np.int64]) -> Batch:
+        """Decode the test clips of the videos at `positions`.
+
+        Returns:
+            position, video, bad and seconds as `PretrainSamples`; clips uint8 (B, C, T, H, W, 3); label int64
+            (B,). Padding: video and label -1, black clips. A video that cannot be decoded keeps its label, has
+            black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
+        """
+        return _stack([self._test(int(position)) for position in positions])
+
+    def _test(self, position: int) -> _Sample:
+        started = time.perf_counter()
+        size, frames = self.model.image_size, self.model.frames
+        black = np.zeros((self.evaluate.clips, frames, size, size, 3), dtype=np.uint8)
+        manifest = _manifest(self.manifest)
+        sample: _Sample = {"position": position, "video": -1, "label": -1, "clips": black, "bad": ""}
+        if position < self.videos:
+            video = manifest.row(int(manifest.usable[position]))
+            sample |= {"video": video.row, "label": video.label}
+            fps = self.data.target_fps
+            clips = uniform_clips(
+                video,
+                self.evaluate,
+                frames=frames,
+                stride=self.stride,
+                indexing=self.indexing,
+                target_fps=fps,
+            )
+            try:
+                sample["clips"] = np.stack(_cut(manifest, video, clips, model=self.model, target_fps=fps))
+            except DecodeError as error:
+                sample["bad"] = f"{video.path}: {error.reason}"
+        return sample | {"seconds": time.perf_counter() - started}
+
+
+def labelled_subset(manifest: Manifest, *, labels_per_class: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Rows of the usable videos to train on with labels, ascending.
+
+    Every video gets a number from `seed`; each class keeps its `labels_per_class` videos with the smallest.
+    So a larger subset contains every smaller one of the same seed.
+
+    Raises:
+        UserError: A class has fewer usable videos than `labels_per_class`; names it.
+    """
+    rows = manifest.usable
+    if labels_per_class is None:
+        return rows
+    numbers = raw_bits(len(manifest), seed=seed, stream=LABEL_STREAM)
+    kept = []
+    for label, name in enumerate(manifest.classes):
+        members = rows[manifest.labels[rows] == label]
+        if len(members) < labels_per_class:
+            raise UserError(
+                f"finetune.labels_per_class is {labels_per_class}, but class '{name}' in {manifest.root} has only "
+                f"{len(members)} usable videos"
+            )
+        kept.append(members[np.argsort(numbers[members], kind="stable")[:labels_per_class]])
+    return np.sort(np.concatenate(kept))
+
+
+def _manifest(path: str) -> Manifest:
+    """The manifest at `path`, read once a process and again only if the file has changed."""
+    file = Path(path)
+    stamp = file.stat().st_mtime_ns if file.is_file() else 0
+    return _load(path, stamp)
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, stamp: int) -> Manifest:
+    return Manifest.load(path)
+
+
+@lru_cache(maxsize=4)
+def _labelled_rows(path: str, labels_per_class: int | None, seed: int) -> npt.NDArray[np.int64]:
+    return labelled_subset(_manifest(path), labels_per_class=labels_per_class, seed=seed)
+
+
+def _plan(manifest: str, videos: int, *, batch_size: int, seed: int) -> EpochPlan:
+    try:
+        return EpochPlan(videos=videos, global_batch=batch_size, seed=seed)
+    except UserError as error:
+        raise UserError(f"{manifest}: {error}") from None
+
+
+def _cut(
+    manifest: Manifest, video: VideoRow, clips: list[Clip], *, model: ModelSpec, target_fps: float | None
+) -> list[Frames]:
+    return decode_clips(
+        manifest.root / video.path,
+        clips,
+        size=model.image_size,
+        target_fps=target_fps,
+        expected_frames=video.frames,
+    )
+
+
+def _stand_in(
+    plan: EpochPlan, rows: npt.NDArray[np.int64], position: int, sample: Callable[[int, int], _Sample]
+) -> _Sample:
+    """The sample at a position, or that of the first stand-in that can be decoded; says which was bad."""
+    started = time.perf_counter()
+    bad: list[str] = []
+    for candidate in [position, *plan.stand_ins(position)]:
+        epochs, ordinals = plan.locate(np.array([candidate]))
+        row = int(rows[ordinals[0]])
+        try:
+            content = sample(row, int(epochs[0]))
+        except DecodeError as error:
+            bad.append(str(error))
+            continue
+        seconds = time.perf_counter() - started
+        return {"position": position, "video": row, **content, "bad": "; ".join(bad), "seconds": seconds}
+    raise DecodeError(bad[0].rpartition(": ")[0], f"and all its stand-ins are damaged: {'; '.join(bad)}")
+
+
+_TYPES = {"position": np.int64, "video": np.int64, "label": np.int64, "bad": object, "seconds": np.float32}
+
+
+def _stack(samples: list[_Sample]) -> Batch:
+    """One array a field; `bad` holds Python strings."""
+    if not samples:
+        raise ValueError("a batch needs at least one position")
+    return {name: np.array([s[name] for s in samples], dtype=_TYPES.get(name)) for name in samples[0]}
