@@ -190,8 +190,8 @@ def check_usable(manifest: Manifest, *, max_bad_fraction: float) -> None:
     if bad > max_bad_fraction * len(manifest):
         first = "; ".join(f"{path}: {problem}" for path, problem in manifest.problems[:3])
         raise UserError(
-            f"{manifest.root}: {bad} of {len(manifest)} videos cannot be used, more than data.max_bad_fraction "
-            f"({max_bad_fraction:g}) allows: {first}{'; ...' if bad > 3 else ''}"
+            f"{manifest.root}: {bad} of {len(manifest)} videos cannot be used, more than "
+            f"data.max_bad_fraction ({max_bad_fraction:g}) allows: {first}{'; ...' if bad > 3 else ''}"
         )
 
 

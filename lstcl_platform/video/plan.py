@@ -13,8 +13,8 @@ class EpochPlan:
     """Order of the videos over all epochs, as a function of (seed, epoch) alone.
 
     Position p = step * global_batch + slot counts samples over the whole run; the videos of an epoch that do
-    not fill a last global batch are dropped (others in each epoch). Memory: 4 bytes a video for each of the last three
-    epochs asked for, whatever the number of epochs.
+    not fill a last global batch are dropped (others in each epoch). Memory: 4 bytes a video for each of the
+    last three epochs asked for, whatever the number of epochs.
     """
 
     def __init__(self, *, videos: int, global_batch: int, seed: int) -> None:

@@ -30,8 +30,8 @@ _Sample = dict[str, Any]
 class PretrainSamples:
     """Pairs of views for pretraining, by position of the `EpochPlan` over the usable videos.
 
-    A video that cannot be decoded is replaced by the one at the same slot of the next step of its epoch, and so
-    on: the same stand-in on every machine, and never one of its own global batch.
+    A video that cannot be decoded is replaced by the one at the same slot of the next step of its epoch, and
+    so on: the same stand-in on every machine, and never one of its own global batch.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class FinetuneSamples:
         """Decode the samples at `positions`.
 
         Returns:
-            position, video, bad and seconds as `PretrainSamples`; clip uint8 (B, T, H, W, 3); label int64 (B,)
-            of the video shown.
+            position, video, bad and seconds as `PretrainSamples`; clip uint8 (B, T, H, W, 3); label int64
+            (B,) of the video shown.
 
         Raises:
             DecodeError: A video and all its stand-ins are damaged.
@@ -123,7 +123,7 @@ class FinetuneSamples:
 
 
 class EvaluateSamples:
-    """Uniform test clips of every usable video; position p is the p-th usable video, and beyond them padding."""
+    """Uniform test clips of every usable video; position p is the p-th of them, beyond is padding."""
 
     def __init__(
         self,
@@ -162,8 +162,8 @@ class EvaluateSamples:
 
         Returns:
             position, video, bad and seconds as `PretrainSamples`; clips uint8 (B, C, T, H, W, 3); label int64
-            (B,). Padding: video and label -1, black clips. A video that cannot be decoded keeps its label, has
-            black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
+            (B,). Padding: video and label -1, black clips. A video that cannot be decoded keeps its label,
+            has black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
         """
         return _stack([self._test(int(position)) for position in positions])
 
@@ -210,8 +210,8 @@ def labelled_subset(manifest: Manifest, *, labels_per_class: int | None, seed: i
         members = rows[manifest.labels[rows] == label]
         if len(members) < labels_per_class:
             raise UserError(
-                f"finetune.labels_per_class is {labels_per_class}, but class '{name}' in {manifest.root} has only "
-                f"{len(members)} usable videos"
+                f"finetune.labels_per_class is {labels_per_class}, but class '{name}' in {manifest.root} has "
+                f"only {len(members)} usable videos"
             )
         kept.append(members[np.argsort(numbers[members], kind="stable")[:labels_per_class]])
     return np.sort(np.concatenate(kept))

@@ -1,0 +1,82 @@
+"""`lstcl-platform data`: look at a dataset before training on it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from lstcl_platform.video.manifest import Manifest
+
+data_app = typer.Typer(help="Index and inspect video datasets.", no_args_is_help=True)
+
+_PROBLEMS_SHOWN = 20
+
+
+@data_app.callback()
+def data() -> None:
+    """Index and inspect video datasets."""
+
+
+@data_app.command()
+def index(
+    source: Annotated[Path, typer.Argument(help="Folder with one folder a class, or CSV of path,label.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Parquet to write. Default: name of SOURCE in this folder."),
+    ] = None,
+) -> None:
+    """Read every video of SOURCE once and write a manifest: frames, rate, size, digest, and what is wrong.
+
+    Damaged videos are named and left out of training; they do not stop the index. If the output exists, only
+    files that changed since are read again.
+    """
+    from lstcl_platform.video.indexing import index_videos
+    from lstcl_platform.video.manifest import Manifest
+
+    target = output or Path(f"{source.resolve().stem if source.is_file() else source.resolve().name}.parquet")
+    previous = Manifest.load(target) if target.exists() else None
+    with _progress(f"Indexing {source}") as progress:
+        manifest = index_videos(source, previous=previous, progress=progress)
+    manifest.save(target)
+    _summarise(manifest, target)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; elsewhere a line for every tenth of the work."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def line(done: int, total: int) -> None:
+            if done * 10 // total > (done - 1) * 10 // total:
+                typer.echo(f"{title}: {done} of {total}", err=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _summarise(manifest: "Manifest", target: Path) -> None:
+    videos, usable = len(manifest), len(manifest.usable)
+    names = Counter(manifest.labels[manifest.usable].tolist())
+    fewest, most = min(names.values(), default=0), max(names.values(), default=0)
+    typer.echo(f"videos    {videos} ({usable} usable)")
+    typer.echo(f"classes   {len(manifest.classes)} ({fewest} to {most} usable videos in those that have any)")
+    typer.echo(f"hours     {manifest.hours:.2f}")
+    typer.echo(f"digest    {manifest.digest}")
+    typer.echo(f"manifest  {target}")
+    if manifest.problems:
+        typer.echo(f"problems  {len(manifest.problems)} videos cannot be used:")
+    for path, problem in manifest.problems[:_PROBLEMS_SHOWN]:
+        typer.echo(f"  {path}: {problem}")
+    if len(manifest.problems) > _PROBLEMS_SHOWN:
+        typer.echo(f"  and {len(manifest.problems) - _PROBLEMS_SHOWN} more: column `problem` of the manifest")
