@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ def load_requested(path: str | os.PathLike[str], overrides: Iterable[str] = ()) 
     resolved, more = _resolve(requested, folder=file.absolute().parent)
     problems = [*source.problems, *problems, *(problem for problem in more if problem.path not in unreadable)]
     if problems or resolved is None:
-        problems.sort(key=lambda problem: problem.line or source.line(problem.path) or 0)
-        raise refuse(problems, title=source.name, where=_locator(source, set_paths))
+        origins = _Origins(source=source, overridden=set_paths)
+        raise refuse(sorted(problems, key=origins.line), title=source.name, where=origins.of)
     return LoadedExperiment(path=file, overrides=arguments, requested=requested, resolved=resolved)
 
 
@@ -220,17 +220,31 @@ def _anchored(value: Any, folder: Path) -> Any:
     return os.path.normpath(folder / Path(value).expanduser())
 
 
-def _locator(source: YamlSource, overridden: Mapping[FieldPath, str]) -> Callable[[Problem], str]:
-    """Function that says where a problem was written: an override, or file and line."""
+@dataclass(frozen=True, kw_only=True)
+class _Origins:
+    """Where each field was written: in an override, or on a line of the file."""
 
-    def where(problem: Problem) -> str:
-        if problem.line is not None:
-            return f"{source.name}:{problem.line}"
+    source: YamlSource
+    overridden: Mapping[FieldPath, str]
+
+    def of(self, problem: Problem) -> str:
+        """The override or ``file:line`` that a problem comes from, or the file where nothing is written."""
+        override = None if problem.line else self._override(problem)
+        line = self.line(problem)
+        return override or (f"{self.source.name}:{line}" if line else self.source.name)
+
+    def line(self, problem: Problem) -> int:
+        """Line of the problem in the file, 0 where nothing of it is written."""
+        exact = (self.source.lines.get(path) for path in problem.about)
+        above = (self.source.line(path) for path in problem.about)
+        candidates = (problem.line, self.source.line(problem.path), *exact, *above)
+        return next((line for line in candidates if line), 0)
+
+    def _override(self, problem: Problem) -> str | None:
         for path in (*problem.about, problem.path):
-            for length in range(len(path), 0, -1):
-                if path[:length] in overridden:
-                    return overridden[path[:length]]
-        lines = [line for path in (problem.path, *problem.about) if (line := source.line(path))]
-        return f"{source.name}:{lines[0]}" if lines else source.name
-
-    return where
+            for key, text in reversed(list(self.overridden.items())):
+                # An override also stands for a block that it makes: `pretran` in `pretran.epochs=3`.
+                made = key[: len(path)] == path and path and path not in self.source.lines
+                if made or path[: len(key)] == key:
+                    return text
+        return None

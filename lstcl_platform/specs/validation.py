@@ -32,8 +32,8 @@ _REQUIREMENTS = {
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
-    "too_short": "a list of {min_length} values",
-    "too_long": "a list of {max_length} values",
+    "too_short": "a list of at least {min_length} values",
+    "too_long": "a list of at most {max_length} values",
     "string_pattern_mismatch": "text that matches {pattern}",
     "string_too_long": "text of at most {max_length} characters",
 }
@@ -126,12 +126,16 @@ def _text(details: list[ErrorDetails], path: Path, model: type[Spec], raw: Mappi
         return "required, but missing"
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_kind(first, context)
+    if first["type"] == "missing":
+        needed = len({detail["loc"] for detail in details}) + len(_value_at(raw, path))
+        return f"must be a list of {needed} values, not {_shown(_value_at(raw, path))}"
     phrases = []
     for detail in details:
-        wanted = "a list of more values" if detail["type"] == "missing" else _REQUIREMENTS.get(detail["type"])
+        wanted = _REQUIREMENTS.get(detail["type"])
         if wanted is None:
             return detail["msg"][:1].lower() + detail["msg"][1:]
-        phrases.append(wanted.format_map(detail.get("ctx", {})))
+        bounds = detail.get("ctx", {}).items()
+        phrases.append(wanted.format_map({key: f"{x:g}" if isinstance(x, float) else x for key, x in bounds}))
     value = _value_at(raw, path)
     options = [name for detail in details for name in _quoted(detail)]
     return f"must be {' or '.join(dict.fromkeys(phrases))}, not {_shown(value)}{did_you_mean(value, options)}"
@@ -176,4 +180,4 @@ def _shown(value: Any) -> str:
         return f"the text '{value}'"
     if isinstance(value, dict):
         return "a block of fields"
-    return "a list" if isinstance(value, list) else json.dumps(value)
+    return f"a list of {len(value)}" if isinstance(value, list) else json.dumps(value)
