@@ -1,0 +1,1 @@
+"""What came of it: compared cells, tables, figures, progress."""

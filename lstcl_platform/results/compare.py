@@ -1,0 +1,163 @@
+"""From trials to compared cells: mean and spread over seeds, the best cell, and what knows nothing scores."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.tracking.records import Status, TrialResult
+
+BASELINES: Mapping[str, str] = {
+    "baseline_majority": "majority class",
+    "baseline_mean_frame": "nearest neighbour on the mean frame",
+}
+"""Metrics of a launch that say what a model without learning scores, and how they are shown."""
+
+_SEED_TOKEN = re.compile(r"(?:[\w.]+\.)?seed=\S+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A metric over the seeds of a cell.
+
+    Attributes:
+        values: one a finished seed, in the order of the trials.
+        mean: their mean.
+        sd: their sample standard deviation (n - 1); None for a single seed.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedCell:
+    """One cell of a study, over its seeds.
+
+    Attributes:
+        experiment: name of the experiment.
+        name: name of its trials without the seed, e.g. ``short=8 long=32``.
+        cell: the swept fields but seeds, dotted path -> value.
+        metrics: name -> summary over the seeds that have it.
+        statuses: where its trials stand, one a seed.
+        best: it has the best mean of its experiment.
+    """
+
+    experiment: str
+    name: str
+    cell: Mapping[str, Any]
+    metrics: Mapping[str, Summary]
+    statuses: tuple[Status, ...]
+    best: bool = False
+
+    @property
+    def finished(self) -> int:
+        """Number of finished trials."""
+        return self.statuses.count("finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The cells of one or more experiments under one metric.
+
+    Attributes:
+        metric: the metric that decides.
+        cells: in the order of the studies.
+        baselines: experiment -> baseline metric -> value.
+    """
+
+    metric: str
+    cells: tuple[ComparedCell, ...]
+    baselines: Mapping[str, Mapping[str, float]]
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of the compared experiments, in order."""
+        return list(dict.fromkeys(cell.experiment for cell in self.cells))
+
+
+def compare_trials(
+    trials: Sequence[TrialResult],
+    *,
+    metric: str = "top1",
+    launch_metrics: Mapping[str, Mapping[str, float]] | None = None,
+) -> Comparison:
+    """Group `trials` by everything but seeds (swept fields named ``seed``) and summarise their metrics.
+
+    Args:
+        trials: of one or more experiments.
+        metric: the metric whose best mean is marked; a loss or error is better when lower.
+        launch_metrics: experiment -> metrics of its launch; those in `BASELINES` are kept.
+
+    Raises:
+        UserError: trials have finished, and none of them has `metric`.
+    """
+    known = {name for trial in trials if trial.status == "finished" for name in trial.metrics}
+    if known and metric not in known:
+        raise UserError(f"--metric {metric}: no finished trial has it; there are: {', '.join(sorted(known))}")
+    groups: dict[tuple[str, str, str], list[TrialResult]] = {}
+    for trial in trials:
+        cell = json.dumps(_without_seeds(trial.cell), sort_keys=True)
+        groups.setdefault((trial.experiment, _name_without_seeds(trial.name), cell), []).append(trial)
+    cells = [_compared(members) for members in groups.values()]
+    baselines = {
+        experiment: {name: metrics[name] for name in BASELINES if name in metrics}
+        for experiment, metrics in (launch_metrics or {}).items()
+    }
+    return Comparison(metric=metric, cells=tuple(_mark_best(cells, metric)), baselines=baselines)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether `metric` is a loss or an error."""
+    return "loss" in metric or "error" in metric
+
+
+def _compared(trials: Sequence[TrialResult]) -> ComparedCell:
+    done = [trial for trial in trials if trial.status == "finished"]
+    names = dict.fromkeys(name for trial in done for name in trial.metrics)
+    return ComparedCell(
+        experiment=trials[0].experiment,
+        name=_name_without_seeds(trials[0].name),
+        cell=_without_seeds(trials[0].cell),
+        metrics={
+            name: summarise([trial.metrics[name] for trial in done if name in trial.metrics])
+            for name in names
+        },
+        statuses=tuple(trial.status for trial in trials),
+    )
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean and sample standard deviation of at least one value."""
+    sd = statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+    return Summary(values=tuple(values), mean=statistics.fmean(values), sd=sd)
+
+
+def _mark_best(cells: Sequence[ComparedCell], metric: str) -> list[ComparedCell]:
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    best: dict[str, float] = {}
+    scores: list[float | None] = []
+    for cell in cells:
+        mean = cell.metrics[metric].mean if metric in cell.metrics else math.nan
+        score = None if math.isnan(mean) else sign * mean
+        scores.append(score)
+        if score is not None:
+            best[cell.experiment] = max(score, best.get(cell.experiment, score))
+    return [
+        ComparedCell(**{**cell.__dict__, "best": score is not None and score == best[cell.experiment]})
+        for cell, score in zip(cells, scores, strict=True)
+    ]
+
+
+def _without_seeds(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {path: value for path, value in cell.items() if path.rsplit(".", 1)[-1] != "seed"}
+
+
+def _name_without_seeds(name: str) -> str:
+    kept = [part for part in name.split(" ") if not _SEED_TOKEN.fullmatch(part)]
+    return " ".join(kept) or "all settings as given"

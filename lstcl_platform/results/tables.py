@@ -1,0 +1,143 @@
+"""A comparison as a table for people, and as CSV and JSON for programs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from lstcl_platform.results.compare import ComparedCell, Comparison
+from lstcl_platform.results.text import baselines, spread
+
+_OTHERS_SHOWN = 2
+_COLUMN = 19
+"""Width of a metric's column with its padding."""
+_COUNTS = 22
+"""Width of the columns that count seeds and open trials."""
+
+
+def comparison_table(comparison: Comparison, *, width: int) -> Group:
+    """A Rich table for each experiment, its best cell marked with ``*``, and the baselines under it.
+
+    Args:
+        comparison: what to show.
+        width: characters in a line; metrics but the first are left out when they do not fit.
+    """
+    parts: list[Table | Text] = []
+    for experiment in comparison.experiments:
+        cells = [cell for cell in comparison.cells if cell.experiment == experiment]
+        parts.append(_experiment_table(experiment, cells, comparison.metric, width=width))
+        text = baselines(comparison.baselines.get(experiment, {}))
+        if text:
+            parts.append(Text(f"without learning: {text}"))
+    spread_shown = any(
+        cell.metrics[comparison.metric].sd is not None
+        for cell in comparison.cells
+        if comparison.metric in cell.metrics
+    )
+    parts.append(Text("* best mean" + ("; ± standard deviation over seeds" if spread_shown else "")))
+    return Group(*parts)
+
+
+def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: str, *, width: int) -> Table:
+    others = _other_metrics(cells, metric)[:_OTHERS_SHOWN]
+    name_width = max(len(cell.name) for cell in cells)
+    while others and name_width + _COLUMN * (1 + len(others)) + _COUNTS > width:
+        others.pop()
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=experiment, title_justify="left", title_style="bold"
+    )
+    table.add_column("cell", overflow="fold", min_width=min(name_width, 16))
+    for name in (metric, *others):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for cell in cells:
+        shown = [
+            _value(cell, metric) + (" *" if cell.best else "  "),
+            *(_value(cell, name) for name in others),
+        ]
+        row = [cell.name, *shown, str(cell.finished), _open_trials(cell)]
+        table.add_row(*map(Text, row), style="bold" if cell.best else None)
+    return table
+
+
+def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
+    """One JSON-ready record a cell; a mean that is no number becomes null."""
+    return [
+        {
+            "experiment": cell.experiment,
+            "name": cell.name,
+            "cell": dict(cell.cell),
+            "best": cell.best,
+            "trials": len(cell.statuses),
+            "finished": cell.finished,
+            "metrics": {
+                name: {
+                    "mean": _finite(summary.mean),
+                    "sd": summary.sd,
+                    "n": len(summary.values),
+                    "values": [_finite(value) for value in summary.values],
+                }
+                for name, summary in cell.metrics.items()
+            },
+        }
+        for cell in comparison.cells
+    ]
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """The comparison as one JSON object."""
+    content = {
+        "metric": comparison.metric,
+        "baselines": {name: dict(values) for name, values in comparison.baselines.items()},
+        "cells": comparison_records(comparison),
+    }
+    return json.dumps(content, indent=2)
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One line a cell: its swept fields, then ``METRIC``, ``METRIC_sd`` and ``METRIC_n`` of each metric."""
+    fields = list(dict.fromkeys(path for cell in comparison.cells for path in cell.cell))
+    metrics = [comparison.metric, *_other_metrics(comparison.cells, comparison.metric)]
+    columns = [part for name in metrics for part in (name, f"{name}_sd", f"{name}_n")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best"])
+    for cell in comparison.cells:
+        numbers: list[Any] = []
+        for name in metrics:
+            summary = cell.metrics.get(name)
+            numbers += ["", "", 0] if summary is None else [summary.mean, summary.sd, len(summary.values)]
+        values = [_csv_field(cell.cell[path]) if path in cell.cell else "" for path in fields]
+        counts = [len(cell.statuses), cell.finished, int(cell.best)]
+        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts])
+    return text.getvalue()
+
+
+def _csv_field(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _other_metrics(cells: Sequence[ComparedCell], metric: str) -> list[str]:
+    names = dict.fromkeys(name for cell in cells for name in cell.metrics if name not in (metric, "step"))
+    return sorted(names, key=lambda name: (not name.startswith("top"), name))
+
+
+def _value(cell: ComparedCell, metric: str) -> str:
+    return spread(cell.metrics[metric]) if metric in cell.metrics else "-"
+
+
+def _open_trials(cell: ComparedCell) -> str:
+    open_ = [status for status in cell.statuses if status != "finished"]
+    return ", ".join(f"{open_.count(status)} {status}" for status in dict.fromkeys(open_))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
