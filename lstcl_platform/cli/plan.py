@@ -229,7 +229,7 @@ def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableTyp
     for kind in _WORDS:
         for stage in graph.stages.values():
             if stage.kind == kind:
-                state = "finished" if stage.key in finished else "to do"
+                state = Text("finished", style="green") if stage.key in finished else Text("to do")
                 parent = "-" if stage.parent is None else stage.parent[:10]
                 first = Text(stage.trials[0])
                 table.add_row(kind, stage.short_key, parent, state, str(len(stage.trials)), first)

@@ -69,7 +69,7 @@ def leaves(block: str) -> list[str]:
 
 
 def test_keys_of_the_papers_setting_are_what_they_were():
-    """A changed key makes all results so far unfindable: only a changed meaning (KEY_FORMAT) is worth that."""
+    """A changed key makes all results so far unfindable: only a changed meaning is worth that."""
     assert [key[:16] for key in keys(PAPER)] == GOLDEN["paper"]
     assert [key[:16] for key in keys(PAPER.model_copy(update={"pretrain": None}))] == GOLDEN["scratch"]
     assert hash_identity({"b": [1, 0.1, None], "a": "é"}) == GOLDEN["hash"]
@@ -120,15 +120,15 @@ def test_the_digest_of_the_data_counts_and_its_place_does_not():
     assert not set(keys(PAPER, {**MANIFESTS, "train": "other"})) & set(before)
 
 
-RESOURCES = dict(
-    workers=st.sampled_from([1, 2, 4, 8, 64]),
-    gpus_per_worker=st.just("auto") | st.floats(0, 4),
-    cpus_per_worker=st.just("auto") | st.floats(0, 16),
-    threads_per_worker=st.integers(1, 32),
-    evaluate_batch_size=st.integers(1, 512),
-    max_concurrent_stages=st.just("auto") | st.integers(1, 100),
-    max_failures=st.integers(0, 100),
-)
+RESOURCES = {
+    "workers": st.sampled_from([1, 2, 4, 8, 64]),
+    "gpus_per_worker": st.just("auto") | st.floats(0, 4),
+    "cpus_per_worker": st.just("auto") | st.floats(0, 16),
+    "threads_per_worker": st.integers(1, 32),
+    "evaluate_batch_size": st.integers(1, 512),
+    "max_concurrent_stages": st.just("auto") | st.integers(1, 100),
+    "max_failures": st.integers(0, 100),
+}
 
 
 def test_the_property_below_varies_every_resource():
