@@ -1,4 +1,4 @@
-"""Small stages for the tests of the loops: synthetic batches as the data plane makes them, and a reporter that records."""
+"""Small stages for the tests of the loops: batches as the data plane makes them, a recording reporter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +107,7 @@ def rank_slots(batch_size: int, *, rank: int, world_size: int, parts: int) -> np
 def pretrain_batches(
     start: int = 0, *, batch_size: int = 8, rank: int = 0, world_size: int = 1, parts: int = 1
 ) -> Iterator[HostBatch]:
-    """Pairs of clips in which each video has a colour and noise of its own; read-only, as Ray hands them over."""
+    """Pairs of clips, each video with a colour and noise of its own; read-only, as Ray hands them over."""
     slots = rank_slots(batch_size, rank=rank, world_size=world_size, parts=parts)
     for step in range(start, TOTAL):
         rng = np.random.default_rng([1, step])

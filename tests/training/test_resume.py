@@ -121,21 +121,21 @@ def test_only_the_last_checkpoint_stays(stage, tmp_path: Path):
 
 
 def test_other_numerics_are_refused_unless_allowed(stage, tmp_path: Path):
-    first = stage.run(stage_context(tmp_path / "a1", Recorder(stop_after=2)))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
+    first = stage.run(stage_context(tmp_path / "a1", Recorder(stop_after=4)))
+    change = "float32_matmul: highest -> high"
+    torch.set_float32_matmul_precision("high")
     try:
         context = stage_context(tmp_path / "a2", Recorder(), resume_from=first.checkpoint)
-        with pytest.raises(UserError, match=f"threads: {threads} -> {threads + 1}"):
-            stage.run(context, start=2)
+        with pytest.raises(UserError, match=change):
+            stage.run(context, start=4)
         allowed = stage_context(
             tmp_path / "a2", Recorder(), resume_from=first.checkpoint, allow_numerics_change=True
         )
-        result = stage.run(allowed, start=2)
+        result = stage.run(allowed, start=4)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
     assert result.status == "finished"
-    assert result.numerics_changes == (f"threads: {threads} -> {threads + 1}",)
+    assert result.numerics_changes == (change,)
 
 
 def test_a_checkpoint_holds_no_code(stage, tmp_path: Path):

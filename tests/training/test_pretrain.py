@@ -1,0 +1,202 @@
+"""What a pretraining step does: augmentation, accumulation, schedules, initialisation, rows."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lstcl_platform.frameworks import Framework, build_framework
+from lstcl_platform.models import build_backbone, load_weights
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.run import CheckpointSpec
+from lstcl_platform.training import storage
+from lstcl_platform.training.checkpoints import load_checkpoint
+from lstcl_platform.training.pretrain import pretrain
+from lstcl_platform.video.augmentation import augment_clips
+from tests.training.stages import (
+    FRAMES,
+    SIDE,
+    STEPS_PER_EPOCH,
+    TOTAL,
+    HostBatch,
+    Recorder,
+    pretrain_batches,
+    stage_context,
+    trial,
+)
+
+
+def plain_framework(spec: TrialSpec) -> Framework:
+    """The framework as a reader of the documentation would build it."""
+    assert spec.pretrain is not None
+    torch.manual_seed(spec.pretrain.seed)
+    backbone = build_backbone(
+        spec.model.name, frames=FRAMES, image_size=SIDE, drop_path=spec.pretrain.drop_path
+    )
+    return build_framework(spec.pretrain.framework, backbone)
+
+
+def views(batch: HostBatch, spec: TrialSpec) -> tuple[Tensor, Tensor]:
+    assert spec.pretrain is not None
+    parameters = torch.tensor(batch["augment"])
+    short = augment_clips(torch.tensor(batch["short"]), parameters[:, 0], spec.pretrain.augment)
+    long = augment_clips(torch.tensor(batch["long"]), parameters[:, 1], spec.pretrain.augment)
+    return short, long
+
+
+def plain_steps(spec: TrialSpec, batches: Iterator[HostBatch]) -> tuple[Framework, list[float]]:
+    """The recipe written down once more, in the plainest way: no loop, no classes, no accumulation tricks."""
+    assert spec.pretrain is not None
+    framework = plain_framework(spec)
+    trained = [p for p in framework.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=spec.pretrain.weight_decay)
+    losses = []
+    for step, batch in enumerate(batches):
+        warmup = STEPS_PER_EPOCH * spec.pretrain.warmup_epochs
+        peak = spec.pretrain.lr_base * spec.pretrain.batch_size / 256
+        after = (step - warmup) / (TOTAL - warmup)
+        lr = peak * (step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * after)))
+        optimizer.param_groups[0]["lr"] = lr
+        parts = spec.pretrain.accumulation_steps
+        gradients = [torch.zeros_like(p) for p in trained]
+        mean = 0.0
+        pieces = [torch.chunk(view, parts) for view in views(batch, spec)]
+        for part, (short, long) in enumerate(zip(*pieces, strict=True)):
+            start = 1 - 0.5 * (1 + math.cos(math.pi * step / TOTAL)) * (1 - spec.pretrain.framework.momentum)
+            framework.momentum = start if part == 0 else 1.0
+            loss = framework(short, long)
+            for total, gradient in zip(gradients, torch.autograd.grad(loss, trained), strict=True):
+                total += gradient / parts
+            mean += loss.item() / parts
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        losses.append(mean)
+    return framework, losses
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_loop_is_the_recipe(tmp_path: Path, parts: int):
+    """Losses and the momentum encoder agree with the recipe written out by hand, with accumulation too."""
+    fields = {"accumulation_steps": parts, "contrast_batch": 8 // parts, "drop_path": 0.0, "lr_base": 0.02}
+    spec = trial(pretraining=fields)
+    framework, losses = plain_steps(spec, pretrain_batches())
+    reporter = Recorder()
+    result = pretrain(spec, stage_context(tmp_path / "a1", reporter), pretrain_batches())
+    assert [row["loss"] for row in reporter.rows] == pytest.approx(losses, rel=1e-4)
+    assert len({round(loss, 4) for loss in losses}) == TOTAL
+    state = load_checkpoint(result.checkpoint)["model"]
+    for name, value in framework.state_dict().items():
+        if name.startswith("momentum_backbone"):
+            torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_tell_what_happened(tmp_path: Path):
+    reporter = Recorder()
+    pretrain(trial(), stage_context(tmp_path / "a1", reporter), pretrain_batches())
+    first, last = reporter.rows[0], reporter.rows[-1]
+    names = {"step", "epoch", "loss", "lr", "momentum", "grad_norm", "retrieval_top1", "feature_std"}
+    assert set(first) == names | {"samples_per_second", "step_seconds", "data_wait"}
+    assert (first["step"], first["epoch"], last["step"], last["epoch"]) == (1, 1 / 3, TOTAL, 2)
+    assert (first["lr"], first["momentum"]) == (0.0, pytest.approx(0.99))
+    assert reporter.rows[STEPS_PER_EPOCH]["lr"] == pytest.approx(0.05 * 8 / 256)
+    assert first["grad_norm"] > 0
+    assert 0 <= first["retrieval_top1"] <= 1
+    assert first["samples_per_second"] == pytest.approx(8 / first["step_seconds"])
+    assert reporter.steps == list(range(1, TOTAL + 1))
+
+
+def test_waiting_for_data_shows(tmp_path: Path):
+    def slow(batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
+        import time
+
+        for batch in batches:
+            time.sleep(0.3)
+            yield batch
+
+    rows = {}
+    for name, batches in (("fast", pretrain_batches()), ("slow", slow(pretrain_batches()))):
+        reporter = Recorder()
+        pretrain(trial(), stage_context(tmp_path / name / "a1", reporter, log_every_steps=TOTAL), batches)
+        (rows[name],) = reporter.rows
+    assert rows["slow"]["data_wait"] * rows["slow"]["step_seconds"] >= 0.3
+    assert rows["slow"]["data_wait"] > rows["fast"]["data_wait"]
+
+
+def test_the_weights_are_the_query_encoder(tmp_path: Path):
+    result = pretrain(trial(), stage_context(tmp_path / "a1", Recorder()), pretrain_batches())
+    backbone = build_backbone("st_swin_micro", frames=FRAMES, image_size=SIDE)
+    load_weights(backbone, result.weights)
+    state = load_checkpoint(result.checkpoint)["model"]
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, state[f"backbone.{name}"])
+    assert any(not torch.equal(v, state[f"momentum_backbone.{n}"]) for n, v in backbone.named_parameters())
+    assert storage.list_names(str(tmp_path / "a1" / "final")) == ["weights.safetensors"]
+
+
+def test_the_seed_decides(tmp_path: Path):
+    digests = [
+        pretrain(
+            trial(pretraining={"seed": seed}),
+            stage_context(tmp_path / str(number) / "a1", Recorder()),
+            pretrain_batches(),
+        ).state_digest
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_bad_videos_are_named(tmp_path: Path):
+    def with_bad(batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
+        for number, batch in enumerate(batches):
+            bad = batch["bad"].copy()
+            if number == 1:
+                bad[3] = "clip.mp4: moov atom not found"
+            yield {**batch, "bad": bad}
+
+    reporter = Recorder()
+    pretrain(trial(), stage_context(tmp_path / "a1", reporter), with_bad(pretrain_batches()))
+    assert reporter.problems == ["clip.mp4: moov atom not found"]
+
+
+def test_divergence_ends_the_stage_before_it_is_saved(tmp_path: Path):
+    def poisoned(batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
+        for number, batch in enumerate(batches):
+            augment = batch["augment"].copy()
+            if number == 3:
+                augment[0, 0, 0] = float("nan")
+            yield {**batch, "augment": augment}
+
+    context = stage_context(
+        tmp_path / "a1", Recorder(), log_every_steps=100, checkpoint=CheckpointSpec(every_steps=2, keep=5)
+    )
+    with pytest.raises(FloatingPointError, match="not finite within the last 4 steps before step 4"):
+        pretrain(trial(), context, poisoned(pretrain_batches()))
+    assert storage.list_names(str(tmp_path / "a1")) == ["step-00000002"]
+
+
+def test_too_few_batches_are_an_error(tmp_path: Path):
+    context = stage_context(tmp_path / "a1", Recorder())
+    with pytest.raises(RuntimeError, match="ended before the last step"):
+        pretrain(trial(), context, pretrain_batches(start=1))
+
+
+def test_bf16_trains_and_fp16_asks_for_a_gpu(tmp_path: Path):
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        reporter = Recorder()
+        spec = trial(pretraining={"precision": precision})
+        pretrain(spec, stage_context(tmp_path / precision / "a1", reporter), pretrain_batches())
+        losses[precision] = reporter.rows[0]["loss"]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        pretrain(
+            trial(pretraining={"precision": "fp16"}),
+            stage_context(tmp_path / "fp16" / "a1", Recorder()),
+            pretrain_batches(),
+        )
