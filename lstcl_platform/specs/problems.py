@@ -62,5 +62,6 @@ def refuse(problems: Sequence[Problem], *, title: str, where: Callable[[Problem]
 
 def _line(problem: Problem, origin: str) -> str:
     field = dotted(problem.path)
-    parts = [origin] if not field or origin.startswith(f"--set {field}=") else [origin, field]
+    named = not field or origin == f"--set {field}" or origin.startswith(f"--set {field}=")
+    parts = [origin] if named else [origin, field]
     return ": ".join([*parts, problem.text])

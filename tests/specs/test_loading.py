@@ -216,7 +216,7 @@ def test_overrides_reach_the_sweep(write):
         ("pretrain.epochs=", "--set pretrain.epochs=: no value; write `null` if none is meant"),
         (
             "pretrain.epochs",
-            "--set pretrain.epochs: pretrain.epochs: must look like --set pretrain.epochs=100",
+            "--set pretrain.epochs: must look like --set pretrain.epochs=100",
         ),
         ("pretrain.epochs=[", "--set pretrain.epochs=[: '[' is not a YAML value"),
         ("pretrain.epochs.x=1", "--set pretrain.epochs.x=1: pretrain.epochs is not a block of fields"),
