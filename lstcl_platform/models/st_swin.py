@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, Mlp, trunc_normal_
 from torch import Tensor, nn
 
+from lstcl_platform.models.attention import window_attention
 from lstcl_platform.models.backbone import Backbone
 from lstcl_platform.models.windows import (
     Reordering,
@@ -90,16 +91,10 @@ class WindowAttention(nn.Module):
         batch, length, channels = x.shape
         windows, n, heads = order.count, order.tokens, self.heads
         bias = self.relative_position_bias_table[index].view(n, n, heads).permute(2, 0, 1).contiguous()
-        qkv = self.qkv(x).view(batch, windows, n, 3, heads, channels // heads).permute(3, 0, 1, 4, 2, 5)
-        if order.mask is None:
-            q, k, v = qkv.flatten(1, 2).unbind(0)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.unsqueeze(0))
-        else:
-            # The mask differs from window to window: windows become heads, so that all clips share one.
-            q, k, v = qkv.flatten(2, 3).unbind(0)
-            allowed = (bias + order.mask).view(1, windows * heads, n, n)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        out = out.reshape(batch, windows, heads, n, -1).transpose(2, 3).reshape(batch, length, channels)
+        bias = bias.unsqueeze(0) if order.mask is None else bias + order.mask
+        qkv = self.qkv(x).view(batch, windows, n, 3, heads, channels // heads)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        out = window_attention(q, k, v, bias).transpose(2, 3).reshape(batch, length, channels)
         projected: Tensor = self.proj(out)
         return projected
 

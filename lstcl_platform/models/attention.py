@@ -1,0 +1,92 @@
+"""Attention inside windows with a learned bias, in the way that is fastest on the device at hand.
+
+torch's fused kernels for CPUs have no gradient for the bias: with one, `scaled_dot_product_attention` falls
+back to plain tensor operations that write every probability to memory several times. So training on a CPU
+recomputes the probabilities in the backward pass, a cache-sized piece at a time; none is kept.
+
+Shapes: B clips, W windows of a clip, G heads, N tokens of a window, D channels of a head.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_PIECE = 1 << 19
+"""Probabilities handled at a time in the backward pass: 2 MiB in float32, about a core's own cache."""
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v.
+
+    Args:
+        q: Queries (B, W, G, N, D).
+        k: Keys, the same shape.
+        v: Values, the same shape.
+        bias: Added to the logits: (1, G, N, N), or (W, G, N, N) where windows differ.
+
+    Returns:
+        (B, W, G, N, D).
+    """
+    bias = bias.to(q.dtype)
+    if torch.is_grad_enabled() and bias.requires_grad and q.device.type == "cpu":
+        out: Tensor = _Recomputed.apply(q, k, v, bias)
+        return out
+    return _fused(q, k, v, bias)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    if len(bias) == 1:
+        queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
+    else:
+        # The kernels take one batch axis: windows become heads, so that all clips share the bias unexpanded.
+        queries, keys, values = (x.flatten(1, 2) for x in (q, k, v))
+        bias = bias.flatten(0, 1).unsqueeze(0)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).view(q.shape)
+
+
+class _Recomputed(torch.autograd.Function):
+    """The fused forward pass with a backward pass that also answers for the bias."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        out = _fused(q, k, v, bias.detach())
+        ctx.save_for_backward(q, k, v, bias, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *output_grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        bias = ctx.saved_tensors[3]
+        # (items, rows of the bias, G, N, D): windows that share a bias are items like the clips.
+        q, k, v, out, outer = (
+            x if len(bias) > 1 else x.flatten(0, 1).unsqueeze(1)
+            for x in (*ctx.saved_tensors[:3], ctx.saved_tensors[4], output_grads[0])
+        )
+        scale = q.shape[-1] ** -0.5
+        grads = q.new_empty((3, *q.shape))
+        bias_grad = torch.zeros_like(bias, dtype=torch.promote_types(bias.dtype, torch.float32))
+        inner = (outer * out).sum(-1, keepdim=True)
+        for part in _pieces(q.shape):
+            _, row, heads = part
+            queries, keys = q[part] * scale, k[part]
+            weights = (queries @ keys.transpose(-2, -1)).add_(bias[row, heads]).softmax(-1)
+            logits_grad = (outer[part] @ v[part].transpose(-2, -1)).sub_(inner[part]).mul_(weights)
+            grads[0][part] = (logits_grad @ keys).mul_(scale)
+            grads[1][part] = logits_grad.transpose(-2, -1) @ queries
+            grads[2][part] = weights.transpose(-2, -1) @ outer[part]
+            bias_grad[row, heads] += logits_grad.sum(0)
+        query_grad, key_grad, value_grad = grads.view(3, *output_grads[0].shape)
+        return query_grad, key_grad, value_grad, bias_grad.to(bias.dtype)
+
+
+def _pieces(shape: torch.Size) -> Iterator[tuple[slice, int, slice]]:
+    """Cut (items, rows, G, N, D) into (some items, one row, some heads) of about _PIECE probabilities."""
+    items, rows, heads, n, _ = shape
+    some_heads = min(max(_PIECE // n**2, 1), heads)
+    some_items = max(_PIECE // (some_heads * n**2), 1)
+    for row in range(rows):
+        for head in range(0, heads, some_heads):
+            for item in range(0, items, some_items):
+                yield slice(item, item + some_items), row, slice(head, head + some_heads)
