@@ -6,8 +6,14 @@ from tests.specs.pets import Dog, Home
 
 def test_paths_reach_the_fields_of_every_kind():
     assert list(field_paths(Home)) == [
-        "pet", "pet.kind", "pet.lives", "pet.tricks", "garden", "garden.kind", "garden.tricks",
-    ]  # fmt: skip
+        "pet",
+        "pet.kind",
+        "pet.lives",
+        "pet.tricks",
+        "garden",
+        "garden.kind",
+        "garden.tricks",
+    ]
     assert blocks_of(Home.model_fields["garden"].annotation) == [Dog]
     assert find_field("pet.tricks", Home).default == 3
 
