@@ -1,6 +1,6 @@
 """Colour and blur augmentation of whole clips on the training device, with the parameters each sample drew.
 
-Order: brightness, contrast, saturation, hue, grayscale, blur, normalisation; crop, resize and flip came before,
+Order: brightness, contrast, saturation, hue, grayscale, blur, normalisation; crop, resize and flip precede it,
 while decoding. The parameters are equal over the frames of a clip and independent between views and samples
 (reference [19] of the paper: SlowFast `transform.py`, `color_jitter_video_ssl`). Two differences from it are
 deliberate: contrast takes the mean of each frame instead of all frames stacked, and blur runs on the crop and

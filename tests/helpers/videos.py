@@ -40,6 +40,8 @@ def make_video(
     times: Sequence[float] | None = None,
     rotation: int = 0,
     cut_frames: int = 0,
+    faststart: bool = False,
+    x264: str = "",
     seed: int = 0,
 ) -> Path:
     """Write a video of `frames` frames, `side` high and `width` (default: `side`) wide, and return its path.
@@ -51,6 +53,8 @@ def make_video(
         rotation: Display rotation in degrees, written as a display matrix.
         cut_frames: Hide this many leading frames by an edit list (mp4 only); they stay in the file as packets
             that a player must decode and must not show.
+        faststart: Put the index of an mp4 before the pictures, so that a cut file can still be opened.
+        x264: More x264 parameters, `name=value` joined by colons.
         seed: Picks the pictures; equal arguments give equal frames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,16 +62,17 @@ def make_video(
     base = 1 / rate if times is None else Fraction(1, TICKS)
     moments = [index / rate for index in range(frames)] if times is None else [Fraction(t) for t in times]
     assert len(moments) == frames, "times must name every frame"
-    with av.open(str(path), "w") as container:
+    options = {"movflags": "faststart"} if faststart else {}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width or side, side, pixel_format
         context = stream.codec_context
         context.time_base = base
         context.gop_size, context.max_b_frames, context.thread_count = gop, bframes, 1
         if codec == "libx264":
-            x264 = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0"
+            fixed = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:threads=1"
             context.options = {
-                "x264-params": f"{x264}:open-gop={int(open_gop)}:threads=1",
+                "x264-params": f"{fixed}:open-gop={int(open_gop)}:{x264}",
                 "preset": "veryfast",
             }
         if codec == "libx265":

@@ -1,0 +1,190 @@
+import pickle
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional
+
+from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
+from lstcl_platform.video.sampling import Box, Clip
+from tests.helpers.videos import damage, make_video, picture
+
+KINDS = {
+    "b_frames": {},
+    "b_pyramid": {"bframes": 5, "gop": 60},
+    "open_gop": {"open_gop": True, "bframes": 3},
+    "no_b_frames": {"bframes": 0},
+    "intra_only": {"gop": 1, "bframes": 0},
+    "intra_refresh": {"x264": "intra-refresh=1", "bframes": 0, "gop": 20},
+    "variable_rate": {"times": [i / 30 if i < 20 else 20 / 30 + (i - 20) / 6 for i in range(60)]},
+    "edit_list": {"cut_frames": 17},
+    "4:4:4": {"pixel_format": "yuv444p"},
+    "10_bit": {"pixel_format": "yuv420p10le"},
+    "full_range": {"pixel_format": "yuvj420p"},
+    "rotated": {"rotation": 90},
+    "upside_down": {"rotation": 180},
+    "odd_size": {"codec": "libvpx-vp9", "name": "v.webm", "side": 47, "width": 61},
+    "matroska": {"name": "v.mkv"},
+    "transport": {"name": "v.ts"},
+    "mpeg4": {"codec": "mpeg4"},
+    "avi": {"codec": "mpeg4", "name": "v.avi"},
+    "hevc": {"codec": "libx265", "pixel_format": "yuv420p"},
+    "interlaced": {"x264": "tff=1"},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=str)
+def video(request, tmp_path_factory):
+    """A file, all its upright frames decoded one after the other, and their times from the first one."""
+    options = {"frames": 60, "side": 64, "width": 96, **KINDS[request.param]}
+    path = make_video(tmp_path_factory.mktemp("v") / options.pop("name", "v.mp4"), **options)
+    return path, *everything(path)
+
+
+def everything(path):
+    frames, times = [], []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            frames.append(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
+            times.append(frame.pts * stream.time_base)
+        tick = stream.time_base
+    if "avi" in path.suffix:
+        times = [Fraction(i, 30) for i in range(len(frames))]
+    return frames, [t - times[0] for t in times], tick
+
+
+def shown_at(times, tick, position, fps=30):
+    slack = min(Fraction(3, 4) * tick, Fraction(1, 1000))
+    return max(i for i, t in enumerate(times) if i == 0 or t <= Fraction(position, fps) + slack)
+
+
+def finish(frames, box, size, flip):
+    x0, y0, x1, y1 = box
+    clip = torch.from_numpy(np.stack([frame[y0:y1, x0:x1] for frame in frames])).permute(0, 3, 1, 2)
+    clip = functional.resize(clip, [size, size], antialias=True)
+    return (clip.flip(-1) if flip else clip).permute(0, 2, 3, 1).numpy()
+
+
+def test_frames_are_those_of_a_full_decode(video):
+    path, frames, _, _ = video
+    rng = np.random.default_rng(0)
+    for wanted in ([0], [len(frames) - 1], [11, 12, 13], rng.integers(0, len(frames), 9).tolist()):
+        got = read_frames(path, wanted)
+        assert got.dtype == np.uint8
+        for index, frame in zip(wanted, got, strict=True):
+            assert np.array_equal(frame, frames[index])
+
+
+def test_clips_are_those_of_a_full_decode(video):
+    path, frames, times, tick = video
+    height, width = frames[0].shape[:2]
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        left, top = int(rng.integers(0, width // 4)) * 2, int(rng.integers(0, height // 4)) * 2
+        box = Box(left, top, int(rng.integers(4, width // 4)) * 2, int(rng.integers(4, height // 4)) * 2)
+        start = int(rng.integers(0, 30))
+        clips = [
+            Clip(start + 2 * np.arange(6), box, False),
+            Clip(start // 4 + 13 * np.arange(6), Box(0, 0, width // 2 * 2, height // 2 * 2), True),
+        ]
+        got = decode_clips(path, clips, size=24, target_fps=30.0, expected_frames=len(frames))
+        for clip, pixels in zip(clips, got, strict=True):
+            chosen = [frames[shown_at(times, tick, int(p))] for p in clip.positions]
+            b = clip.box
+            edges = (b.x, b.y, b.x + b.width, b.y + b.height)
+            assert np.array_equal(pixels, finish(chosen, edges, 24, clip.flip))
+
+
+def test_every_single_frame_and_pair_is_exact(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=26, gop=12, bframes=2, open_gop=True, side=32)
+    frames, _, _ = everything(path)
+    for first in range(26):
+        for second in range(first, 26):
+            got = read_frames(path, [first, second])
+            assert np.array_equal(got[0], frames[first])
+            assert np.array_equal(got[1], frames[second])
+
+
+def test_what_is_decoded_is_what_was_encoded(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=30, side=64, x264="crf=1", pixel_format="yuv444p")
+    for index in (0, 17, 29):
+        difference = read_frames(path, [index])[0].astype(int) - picture(index, height=64, width=64)
+        assert np.abs(difference).mean() < 3
+
+
+def whole(positions, side=32):
+    return Clip(np.array(positions), Box(0, 0, side, side), False)
+
+
+def matches(path, positions, **options):
+    """Display index of the frame that each position got."""
+    frames, _, _ = everything(path)
+    side = frames[0].shape[0]
+    (clip,) = decode_clips(path, [whole(positions, side)], size=side, **options)
+    return [next(i for i, frame in enumerate(frames) if np.array_equal(frame, pixels)) for pixels in clip]
+
+
+def test_grid_time_takes_the_last_frame_that_has_started(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=6, side=32, times=[0, 0.1, 0.2, 1.0, 1.05, 2.0])
+    got = matches(path, [0, 2, 3, 29, 30, 31, 32, 59, 60, 500], target_fps=30.0)
+    assert got == [0, 0, 1, 2, 3, 3, 4, 4, 5, 5]
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts"])
+def test_rounded_timestamps_shift_nothing(tmp_path, name):
+    path = make_video(tmp_path / name, frames=30, side=32)
+    assert matches(path, range(30), target_fps=30.0) == list(range(30))
+
+
+def test_other_rates_are_brought_to_the_grid(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=25, fps=25, side=32)
+    assert matches(path, [0, 1, 2, 6, 12, 29], target_fps=30.0) == [0, 0, 1, 5, 10, 24]
+    assert matches(path, [0, 1, 2, 6, 12, 24, 99], target_fps=None) == [0, 1, 2, 6, 12, 24, 24]
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+def test_crop_edges_move_outward_to_even_coordinates(tmp_path, pixel_format):
+    path = make_video(tmp_path / "v.mp4", frames=4, side=32, pixel_format=pixel_format)
+    frames, _, _ = everything(path)
+    (clip,) = decode_clips(path, [Clip(np.array([2]), Box(3, 5, 10, 8), False)], size=16, target_fps=None)
+    assert np.array_equal(clip, finish([frames[2]], (2, 4, 14, 14), 16, False))
+
+
+def test_wrong_requests_are_refused(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=10, side=32)
+    with pytest.raises(IndexError, match="no frame 10: the video has frames 0 to 9"):
+        read_frames(path, [3, 10])
+    with pytest.raises(DecodeError, match="10 frames, expected 12: the file has changed"):
+        decode_clips(path, [whole([0])], size=8, target_fps=30.0, expected_frames=12)
+    with pytest.raises(DecodeError, match="reaches outside the frame of 32x32"):
+        decode_clips(path, [Clip(np.array([0]), Box(8, 0, 32, 8), False)], size=8, target_fps=30.0)
+    assert read_frames(path, []).shape == (0, 32, 32, 3)
+
+
+def test_damage_in_the_middle_is_an_error_only_where_it_matters(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=60, gop=12, side=64)
+    first = read_frames(path, [0])
+    damage(path, start=0.5, length=600)
+    assert np.array_equal(read_frames(path, [0]), first)
+    with pytest.raises(DecodeError) as caught:
+        read_frames(path, range(60))
+    assert caught.value.path == str(path)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_no_video_is_a_decode_error(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    for path in (tmp_path / "text.mp4", tmp_path / "none.mp4"):
+        with pytest.raises(DecodeError, match=path.name):
+            read_frames(path, [0])
+
+
+def test_cut_file_is_a_decode_error(tmp_path):
+    path = make_video(tmp_path / "v.mp4", frames=60, faststart=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DecodeError):
+        decode_clips(path, [whole([0], 64)], size=8, target_fps=30.0, expected_frames=60)
