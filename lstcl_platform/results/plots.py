@@ -1,5 +1,6 @@
 """Figures of a comparison (matplotlib, no display needed)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ _METRIC_LABELS = {"top1": "top-1 accuracy (%)", "top5": "top-5 accuracy (%)"}
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MAX_FLAT = 2
+_LEGEND_CHARACTERS = 100
+_NAME_CHARACTERS = 44
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:
@@ -45,7 +48,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
             _plot_strides(axes, comparison, swept, flat)
         else:
             _plot_bars(axes, comparison, cells)
-        axes.set_title(_title(comparison, cells), loc="left", fontsize=10)
+        figure.suptitle(_title(comparison, cells), x=0.01, ha="left", fontsize=10)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
@@ -116,7 +119,8 @@ def _plot_bars(axes: "Axes", comparison: Comparison, cells: Sequence[ComparedCel
         end = (summary.mean + (summary.sd or 0.0)) * scale
         text = f"{summary.mean * scale:.{1 if scale == 100 else 3}f}"
         axes.annotate(text, (end, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(rows, [f"{cell.experiment}: {cell.name}" if several else cell.name for cell in cells])
+    names = [f"{cell.experiment}: {cell.name}" if several else cell.name for cell in cells]
+    axes.set_yticks(rows, [textwrap.fill(name, _NAME_CHARACTERS) for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     _draw_baselines(axes, comparison, vertical=True)
@@ -175,11 +179,12 @@ def _legend(axes: "Axes") -> None:
     handles, labels = axes.get_legend_handles_labels()
     # Lines with error bars come last from matplotlib; the cells belong before what they are compared to.
     order = sorted(range(len(labels)), key=lambda index: hasattr(handles[index], "get_color"))
+    one_row = sum(len(label) + 8 for label in labels) <= _LEGEND_CHARACTERS
     axes.figure.legend(
         [handles[index] for index in order],
         [labels[index] for index in order],
         loc="outside lower left",
-        ncols=min(4, len(labels)),
+        ncols=len(labels) if one_row else 3,
         frameon=False,
         fontsize=9,
     )

@@ -1,6 +1,5 @@
 """Numbers, durations and moments as people read them."""
 
-import math
 import time
 from collections.abc import Mapping
 
@@ -9,9 +8,8 @@ from lstcl_platform.results.compare import BASELINES, Summary
 
 def number(value: float) -> str:
     """Three digits after the point; enough digits for small and large values."""
-    if math.isnan(value) or math.isinf(value) or value == 0:
-        return {True: "0.000"}.get(value == 0, str(value))
-    return f"{value:.3f}" if 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"
+    plain = value == 0 or 1e-2 <= abs(value) < 1e4
+    return f"{value:.3f}" if plain else f"{value:.3g}"
 
 
 def spread(summary: Summary) -> str:
@@ -21,7 +19,7 @@ def spread(summary: Summary) -> str:
 
 def duration(seconds: float) -> str:
     """``48 s``, ``12 min``, ``3 h 05 min``, ``2 d 4 h``."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:

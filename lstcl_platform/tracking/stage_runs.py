@@ -153,6 +153,7 @@ class StageRuns(Store):
         checkpoint: str | None = None,
         state_digest: str | None = None,
         predictions: str | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
         artifacts: Sequence[Path | str] = (),
     ) -> None:
         """Record the result. MLflow status FINISHED is the last write: a result is there whole or not at all.
@@ -165,20 +166,22 @@ class StageRuns(Store):
             checkpoint: URI of the final checkpoint.
             state_digest: digest over model, optimizer and RNG state.
             predictions: URI of the per-video predictions (Parquet).
+            fingerprint: how the numbers were computed (JSON-ready).
             artifacts: local files to keep with the run.
         """
-        uris = {
+        tags = {
             "lstcl.weights": weights,
             "lstcl.weights_sha256": weights_digest,
             "lstcl.checkpoint": checkpoint,
             "lstcl.state_digest": state_digest,
             "lstcl.predictions": predictions,
+            "lstcl.fingerprint": compact(mask(fingerprint)) if fingerprint else None,
         }
         with self._lock:
             for path in artifacts:
                 self._client.log_artifact(run.run_id, str(path))
             self._log_changed(run.run_id, metrics, step=run.last_step)
-            self._set_tags(run.run_id, {key: text for key, text in uris.items() if text is not None})
+            self._set_tags(run.run_id, {key: text for key, text in tags.items() if text is not None})
             self._end(run, mark="finished", status="FINISHED")
 
     def fail_stage(self, run: StageRun, *, error: str, log: str | None = None) -> None:

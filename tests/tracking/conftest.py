@@ -20,7 +20,7 @@ def tracker(storage: Path) -> Tracker:
     return Tracker(f"sqlite:///{storage / 'mlflow.db'}", artifact_location=str(storage / "artifacts"))
 
 
-DATA = DataSpec(train="train", val="val")
+DATA = DataSpec(train="/data/train", val="/data/val")
 
 
 def make_stage(name: str, *, kind: Any = "pretrain", parent: str | None = None, **identity: Any) -> Stage:
@@ -38,7 +38,7 @@ def make_study(
     name: str, cells: list[Mapping[str, Any]], **fields: Any
 ) -> tuple[ExperimentSpec, list[Trial], StageGraph]:
     """An experiment whose trials share one pretraining for each pair of strides."""
-    spec = ExperimentSpec(name=name, data=DATA, **fields)
+    spec = ExperimentSpec.model_validate({"name": name, "data": DATA, **fields})
     trials, stages, chains = [], {}, {}
     for cell in cells:
         label = " ".join(f"{field.rsplit('.', 1)[-1]}={value}" for field, value in cell.items())

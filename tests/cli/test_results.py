@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lstcl_platform.cli import results
+from lstcl_platform.specs import UserError
+from lstcl_platform.tracking.tracker import Tracker
+from tests.tracking.conftest import make_study
+
+runner = CliRunner()
+app = typer.Typer()
+app.command()(results.compare)
+app.command()(results.status)
+
+CELLS = [{"pretrain.clips.long_stride": long, "finetune.seed": seed} for long in (8, 32) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", artifact_location=str(folder / "artifacts"))
+    spec, trials, graph = make_study("strides", CELLS)
+    launch = tracker.begin_launch(spec, requested={}, trials=trials, graph=graph)
+    for trial in trials[:3]:
+        top1 = {8: 0.5, 32: 0.625}[trial.cell["pretrain.clips.long_stride"]]
+        tracker.finish_trial(launch, trial.name, status="finished", metrics={"top1": top1})
+    failed = tracker.begin_stage(
+        graph.stages[launch.chains[trials[3].name][1]], attempt=1, attempt_dir="a1", fingerprint={}
+    )
+    tracker.fail_stage(failed, error="ValueError: no frames", log="a1/log.txt")
+    tracker.finish_trial(launch, trials[3].name, status="failed")
+    tracker.log_launch_metrics(launch, {"baseline_majority": 0.24})
+    tracker.finish_launch(launch, status="failed")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def run(*arguments: str) -> str:
+    done = runner.invoke(app, arguments)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def test_compare_prints_cells_and_baselines(store: Path) -> None:
+    text = run("compare", "strides", "--storage", str(store))
+    assert "long_stride=32           0.625 *       1   1 failed" in text
+    assert "without learning: majority class 0.240" in text
+
+
+def test_compare_json_and_plot(store: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "f.png"
+    text = run("compare", "strides", "--format", "json", "--plot", str(figure), "--storage", str(store))
+    content = json.loads(text)
+    assert [cell["finished"] for cell in content["cells"]] == [2, 1]
+    assert figure.stat().st_size > 10_000
+
+
+def test_compare_csv_goes_to_a_pipe_whole(store: Path) -> None:
+    lines = run("compare", "strides", "--format", "csv", "--storage", str(store)).splitlines()
+    assert lines[0] == ("experiment,name,pretrain.clips.long_stride,top1,top1_sd,top1_n,trials,finished,best")
+    assert lines[1] == "strides,long_stride=8,8,0.5,0.0,2,2,2,0"
+
+
+def test_store_may_be_named_by_uri_or_environment(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{store / 'mlflow.db'}"
+    assert "strides" in run("status", "--tracking-uri", uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert "strides" in run("status")
+
+
+def test_status_names_the_failure(store: Path) -> None:
+    text = run("status", "strides", "--storage", str(store))
+    assert "3 of 4 trials done" in text
+    assert "failed: ValueError: no frames" in text
+    assert "log: a1/log.txt" in text
+
+
+def test_unknown_experiment_names_the_nearest(store: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'strides'"):
+        run("compare", "stride", "--storage", str(store))
+
+
+def test_reading_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no results"):
+        run("status", "--storage", str(tmp_path / "typo"))
+    assert list(tmp_path.iterdir()) == []
