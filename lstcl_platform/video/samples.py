@@ -188,7 +188,7 @@ class EvaluateSamples:
             try:
                 sample["clips"] = np.stack(_cut(manifest, video, clips, model=self.model, target_fps=fps))
             except DecodeError as error:
-                sample["bad"] = f"{video.path}: {error.reason}"
+                sample["bad"] = str(error)
         return sample | {"seconds": time.perf_counter() - started}
 
 
