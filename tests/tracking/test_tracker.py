@@ -172,7 +172,12 @@ def test_secrets_reach_neither_tags_nor_params_nor_artifacts(tracker: Tracker, s
     launch = tracker.begin_launch(
         spec, requested={"env": {"AWS_SECRET": "hunter2"}}, trials=trials, graph=graph
     )
-    stage = begin(tracker, "secret stage", api_token="hunter2", source="s3://key:hunter2@bucket/x")
+    stage = tracker.begin_stage(
+        make_stage("secret stage", api_token="hunter2", source="s3://key:hunter2@bucket/x"),
+        attempt=1,
+        attempt_dir="s3://key:hunter2@bucket/train/a1",
+        fingerprint={"env": {"HF_TOKEN": "hunter2"}},
+    )
     tracker.fail_stage(stage, error="cannot open s3://key:hunter2@bucket/x?secret_key=hunter2")
     tracker.finish_launch(launch, status="failed")
     stored = [path.read_bytes() for path in storage.rglob("*") if path.is_file()]
@@ -193,6 +198,19 @@ def test_equal_launch_goes_on_in_the_same_runs(tracker: Tracker) -> None:
     assert tracker.launch_state("again").run_id == other.run_id
     begin_study(tracker, "again")
     assert tracker.launch_state("again").run_id == first.run_id
+
+
+def test_relaunch_leaves_finished_trials_finished(tracker: Tracker) -> None:
+    launch = begin_study(tracker, "relaunch")
+    first, second, *_ = launch.trials
+    tracker.finish_trial(launch, first, status="finished", metrics={"top1": 0.5})
+    tracker.finish_trial(launch, second, status="failed", error="no frames")
+    tracker.finish_launch(launch, status="failed")
+    statuses = [result.status for result in tracker.trial_results("relaunch")]
+    assert statuses == ["finished", "failed", "interrupted", "interrupted"]
+    begin_study(tracker, "relaunch")
+    statuses = [result.status for result in tracker.trial_results("relaunch")]
+    assert statuses == ["finished", "waiting", "waiting", "waiting"]
 
 
 def test_trials_are_children_with_cell_and_stage_runs(tracker: Tracker, mlflow_client: Any) -> None:
