@@ -88,10 +88,7 @@ class StageRuns(Store):
             if total_steps is not None:
                 tags["lstcl.total_steps"] = str(total_steps)
             self._set_tags(run_id, tags)
-            self._log_params(run_id, flatten(mask(stage.identity)))
-            resolved = {"kind": stage.kind, "key": stage.key, "parent": stage.parent}
-            text = yaml.safe_dump(mask({**resolved, "identity": stage.identity}), sort_keys=False)
-            self._client.log_text(run_id, text, "resolved.yaml")
+            self._record_identity(run_id, stage)
         return StageRun(
             key=stage.key,
             run_id=run_id,
@@ -226,6 +223,12 @@ class StageRuns(Store):
         with ThreadPoolExecutor(max_workers=workers) as pool:
             for key, runs in zip(unique, pool.map(of_key, unique), strict=True):
                 yield from ((key, run) for run in runs)
+
+    def _record_identity(self, run_id: str, stage: Stage) -> None:
+        self._log_params(run_id, flatten(mask(stage.identity)))
+        resolved = {"kind": stage.kind, "key": stage.key, "parent": stage.parent, "identity": stage.identity}
+        text = yaml.safe_dump(mask(resolved), sort_keys=False)
+        self._client.log_text(run_id, text, "resolved.yaml")
 
     def _end(self, run: StageRun, *, mark: str, status: str) -> None:
         seconds = run.seconds_before + time.time() - run.began_at
