@@ -4,7 +4,8 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import plan
+from lstcl_platform.cli import launch, plan, results
+from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
 
 app = typer.Typer(
@@ -13,7 +14,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command("launch")(launch.launch)
+app.command("plan")(plan.plan)
+app.command("status")(results.status)
+app.command("compare")(results.compare)
 app.command("schema")(plan.schema)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lstcl_platform.results.compare import Comparison
     from lstcl_platform.tracking.tracker import Tracker
 
 Storage = Annotated[str, typer.Option(help="Folder of the results: `storage.path` of the experiments.")]
@@ -37,15 +39,11 @@ def compare(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Set the cells of studies side by side: mean and spread over seeds, and what no learning scores."""
-    from lstcl_platform.results.compare import compare_trials
     from lstcl_platform.results.plots import plot_comparison
     from lstcl_platform.results.tables import comparison_csv, comparison_json, comparison_table
 
     tracker = open_store(storage=storage, tracking_uri=tracking_uri)
-    names = list(dict.fromkeys(experiments))
-    trials = [trial for name in names for trial in tracker.trial_results(name)]
-    launches = {name: tracker.launch_state(name).metrics for name in names}
-    comparison = compare_trials(trials, metric=metric, launch_metrics=launches)
+    comparison = comparison_of(tracker, list(dict.fromkeys(experiments)), metric=metric)
     if output_format is Format.CSV:
         typer.echo(comparison_csv(comparison), nl=False)
     elif output_format is Format.JSON:
@@ -78,6 +76,15 @@ def status(
         console.print("nothing was launched into this store yet")
         return
     console.print(experiments_table([(tracker.launch_state(n), tracker.trial_results(n)) for n in names]))
+
+
+def comparison_of(tracker: "Tracker", experiments: Sequence[str], *, metric: str) -> "Comparison":
+    """The cells of `experiments` as tracking holds them now."""
+    from lstcl_platform.results.compare import compare_trials
+
+    trials = [trial for name in experiments for trial in tracker.trial_results(name)]
+    launches = {name: tracker.launch_state(name).metrics for name in experiments}
+    return compare_trials(trials, metric=metric, launch_metrics=launches)
 
 
 def open_store(*, storage: str, tracking_uri: str | None) -> "Tracker":

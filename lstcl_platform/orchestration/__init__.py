@@ -1,0 +1,26 @@
+"""Running stages on a Ray cluster: ingest (Data), training (Train), the stage graph (Tune), and the launch.
+
+Ray reads its environment while it is imported, and every module of this package imports Ray: so the environment is set
+here, before any of them. Values that the user set are kept.
+"""
+
+import os
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # The controller notices the end of a stage on its poll; the default of 2 s is a third of a small stage's overhead.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Processes that a later command starts must agree on this, or they hang on an invalid token.
+    "RAY_AUTH_MODE": "token",
+}
+
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)

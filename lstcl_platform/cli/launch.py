@@ -1,0 +1,144 @@
+"""`launch` and `resume`: run a study, show it, and print what came out."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstcl_platform.cli.plan import OverrideOptions, SpecArguments, build_plan, show_plan
+from lstcl_platform.specs import LoadedExperiment, load_requested
+
+if TYPE_CHECKING:
+    from lstcl_platform.orchestration.launch import Outcome
+    from lstcl_platform.tracking.tracker import Tracker
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        help="Ray cluster to run on; by default a local one is started and ended with the launch.",
+        show_default=False,
+    ),
+]
+NumericsOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-numerics-change",
+        help="Go on from checkpoints that were computed with other versions, threads or worker counts.",
+    ),
+]
+
+
+def launch(
+    specs: SpecArguments,
+    overrides: OverrideOptions = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")] = False,
+    address: AddressOption = None,
+    allow_numerics_change: NumericsOption = False,
+) -> None:
+    """Run what is not done yet of the studies in SPEC..., and compare the outcome.
+
+    Launching again is resuming: finished stages are found in tracking, half-done ones go on from their newest
+    checkpoint.
+    """
+    if dry_run:
+        show_plan(build_plan(specs, overrides or ()))
+        return
+    loaded = [load_requested(path, overrides or ()) for path in specs]
+    again = f"lstcl-platform launch {' '.join(str(path) for path in specs)}"
+    run(loaded, address=address, allow_numerics_change=allow_numerics_change, again=again)
+
+
+def run(
+    experiments: Sequence[LoadedExperiment], *, address: str | None, allow_numerics_change: bool, again: str
+) -> None:
+    """Launch `experiments` with a view on stderr and the comparison on stdout; exits 1 or 130 when not all is done.
+
+    Args:
+        experiments: loaded specs.
+        address: Ray cluster, or None.
+        allow_numerics_change: see `launch`.
+        again: the command that goes on where this one stopped.
+    """
+    from lstcl_platform.cli.live import make_view, progress_console
+    from lstcl_platform.orchestration.launch import launch as run_launch
+
+    console = progress_console()
+    view = make_view(console)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            outcome = run_launch(
+                experiments,
+                view=view,
+                figures=lambda tracker, name: _figures(tracker, name, Path(folder)),
+                address=address,
+                allow_numerics_change=allow_numerics_change,
+            )
+        except KeyboardInterrupt:
+            view.close()
+            console.print(f"stopped; go on with: {again}")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        finally:
+            view.close()
+    _summarise(outcome, [experiment.resolved.name for experiment in experiments], again=again)
+
+
+def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
+    from lstcl_platform.cli.results import comparison_of
+    from lstcl_platform.results.plots import plot_comparison
+
+    comparison = comparison_of(tracker, [name], metric="top1")
+    if not any(cell.metrics for cell in comparison.cells):
+        return []
+    figure = folder / "comparison.png"
+    plot_comparison(comparison, figure)
+    return [figure]
+
+
+def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
+    from lstcl_platform.cli.live import progress_console
+    from lstcl_platform.cli.results import comparison_of, make_console
+    from lstcl_platform.results.tables import comparison_table
+
+    console, progress = make_console(), outcome.progress
+    console.print(comparison_table(comparison_of(outcome.tracker, names, metric="top1"), width=console.width))
+    told = progress_console()
+    ran, cached = progress.count("finished"), progress.count("cached")
+    told.print(
+        f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed.", highlight=False
+    )
+    for stage in progress.stages.values():
+        if stage.status == "failed":
+            told.print(
+                f"failed: {stage.kind} {stage.key[:10]} ({stage.label}): {stage.error}; log: {stage.attempt_dir}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+        if stage.bad_videos:
+            told.print(
+                f"bad videos in {stage.kind} {stage.key[:10]}: {sum(stage.bad_videos.values())} samples replaced, "
+                f"{len(stage.bad_videos)} videos: {'; '.join(stage.bad_videos)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+    if outcome.status == "interrupted":
+        told.print(f"stopped; go on with: {again}", highlight=False, markup=False)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.status == "failed":
+        told.print(f"what is finished stays; try the rest again with: {again}", highlight=False, markup=False)
+        raise typer.Exit(EXIT_FAILED)
+    names_text = " ".join(names)
+    told.print(
+        f"Next: lstcl-platform compare {names_text} --plot comparison.png, or look at all runs with: "
+        f"mlflow ui --backend-store-uri {outcome.tracker.uri}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

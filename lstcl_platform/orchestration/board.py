@@ -1,0 +1,69 @@
+"""The board of a launch: where workers pin what happens, and where the launcher reads it and pins its wishes.
+
+Workers and stage drivers never import MLflow and never wait for it: they push events here, and the launch process,
+the only writer to tracking, drains them.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+EventKind = Literal["attempt", "training", "progress", "rows", "bad_video", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in one attempt of one stage.
+
+    Attributes:
+        kind: `attempt` (a driver starts an attempt), `training` (the loop has begun), `progress`, `rows` (metrics),
+            `bad_video`, `warning`.
+        stage: stage key.
+        attempt: number of the attempt; events of an attempt that was replaced are ignored.
+        rank: rank of the worker, 0 for the driver.
+        data: contents, by kind.
+    """
+
+    kind: EventKind
+    stage: str
+    attempt: int
+    rank: int = 0
+    data: Mapping[str, Any]
+
+
+class Board:
+    """State of the board; runs as one actor on the head that reserves no CPU."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._stopping = False
+
+    def push(self, events: Sequence[Event]) -> None:
+        """Add events."""
+        self._events.extend(events)
+
+    def drain(self) -> list[Event]:
+        """Take all events, oldest first."""
+        taken = list(self._events)
+        self._events.clear()
+        return taken
+
+    def request_stop(self) -> None:
+        """Ask all stages to write a checkpoint and end."""
+        self._stopping = True
+
+    def stop_requested(self) -> bool:
+        """Whether stages should end."""
+        return self._stopping
+
+
+def create_board() -> "ActorHandle":
+    """Start the board of this launch; it lives as long as the launch process."""
+    import ray
+
+    head = {"node:__internal_head__": 0.001}
+    return ray.remote(num_cpus=0, resources=head)(Board).remote()

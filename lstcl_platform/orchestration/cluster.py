@@ -1,0 +1,127 @@
+"""Connecting to Ray: an own local cluster by default, or one that runs already; quietly, and past stale state."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstcl_platform.specs.errors import UserError
+
+_LOCAL_PREFIX = "lstcl-ray-"
+_LOCAL_OBJECT_STORE_SHARE = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What a cluster has, or can become.
+
+    Attributes:
+        cpus: CPUs now.
+        gpus: GPUs now.
+        max_cpus: CPUs once the autoscaler has brought every node it may.
+        max_gpus: the same for GPUs.
+        nodes: nodes now.
+        can_grow: whether an autoscaler is configured.
+        object_store_bytes: object store memory now.
+        decode_nodes: whether nodes are labelled for decoding (`ray-subcluster=data`).
+    """
+
+    cpus: float
+    gpus: float
+    max_cpus: float
+    max_gpus: float
+    nodes: int
+    can_grow: bool
+    object_store_bytes: int
+    decode_nodes: bool
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Capacity]:
+    """Connect to `address` (`auto` or HOST:PORT), or start a local cluster and end it afterwards when it is None.
+
+    A local cluster keeps its state in a folder of its own: the pointer file that a killed Ray head leaves in the shared
+    temp folder otherwise sends later processes to a cluster that is gone.
+
+    Raises:
+        UserError: nothing answers at `address`.
+    """
+    folder = None if address else _local_folder()
+    if folder is not None:
+        os.environ["RAY_TMPDIR"] = str(folder)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if folder is not None:
+            _start_local(folder)
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _quiet_data()
+        yield _capacity()
+    except ConnectionError as error:
+        raise UserError(f"no Ray cluster answers at --address {address}: {error}") from error
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_local(folder: Path) -> None:
+    import psutil
+    import ray
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=int(psutil.virtual_memory().total * _LOCAL_OBJECT_STORE_SHARE),
+        _temp_dir=str(folder / "ray"),
+    )
+
+
+def _local_folder() -> Path:
+    """A temp folder named after this process; folders of processes that are gone are removed."""
+    root = Path(tempfile.gettempdir())
+    for old in root.glob(f"{_LOCAL_PREFIX}*"):
+        owner = old.name.removeprefix(_LOCAL_PREFIX)
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = root / f"{_LOCAL_PREFIX}{os.getpid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _quiet_data() -> None:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.print_on_execution_start = False
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+
+
+def _capacity() -> Capacity:
+    import ray
+    from ray._private.state import state
+
+    now: Mapping[str, float] = ray.cluster_resources()
+    grown: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return Capacity(
+        cpus=now.get("CPU", 0.0),
+        gpus=now.get("GPU", 0.0),
+        max_cpus=max(now.get("CPU", 0.0), (grown or {}).get("CPU", 0.0)),
+        max_gpus=max(now.get("GPU", 0.0), (grown or {}).get("GPU", 0.0)),
+        nodes=len(nodes),
+        can_grow=bool(grown),
+        object_store_bytes=int(now.get("object_store_memory", 0)),
+        decode_nodes=any(node.get("Labels", {}).get("ray-subcluster") == "data" for node in nodes),
+    )

@@ -1,0 +1,152 @@
+"""The driver of a stage: a Tune trainable on the head that runs attempts of one stage until one ends well."""
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lstcl_platform.orchestration.board import Event, EventKind
+from lstcl_platform.orchestration.ingest import build_dataset, ordered_split
+from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
+from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
+from lstcl_platform.orchestration.worker import DATASET, run_worker
+from lstcl_platform.specs.errors import UserError
+
+_OUTCOME = "outcome"
+
+
+def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dict[str, Any]:
+    """Run the stage that the searcher chose; never raises, so that Tune has nothing to retry on its own.
+
+    Args:
+        config: the stage's key and its parent's weights.
+        jobs: what each stage of the launch is told.
+
+    Returns:
+        What `outcome_of` reads: status (finished, stopped or failed), attempt and its folder, and the stage's result
+        or the error's text and where the traceback is.
+    """
+    job = replace(jobs[config[STAGE_PARAM]], parent_weights=config[PARENT_WEIGHTS_PARAM])
+    failures = 0
+    while True:
+        job = _claim(job)
+        try:
+            result = _fit(job)
+        except Exception as error:
+            failures += 1
+            text = "".join(traceback.format_exception(error))
+            log = _write_error(job, text)
+            if failures > job.stage.spec.resources.max_failures or _is_users_fault(error):
+                return _outcome(job, "failed", error=_cause(error), log=log)
+            _tell(job, "warning", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
+            continue
+        if result["status"] == "stopped" and not _stop_requested(job):
+            _tell(job, "warning", {"text": f"attempt {job.attempt} gave way to a preemption"})
+            continue
+        return _outcome(job, result["status"], result=result)
+
+
+def _claim(job: StageJob) -> StageJob:
+    """The next attempt, going on from the newest good checkpoint of all earlier ones."""
+    from lstcl_platform.training.checkpoints import newest_good, next_attempt
+
+    checkpoint = newest_good(job.stage_dir)
+    claimed = job.with_attempt(
+        next_attempt(job.stage_dir),
+        resume_from=checkpoint.uri if checkpoint else None,
+        start_step=checkpoint.step if checkpoint else 0,
+    )
+    total = deal_of(claimed, samples_of(claimed)).steps
+    _tell(
+        claimed,
+        "attempt",
+        {"start_step": claimed.start_step, "total": total, "attempt_dir": claimed.attempt_dir},
+    )
+    return claimed
+
+
+def _fit(job: StageJob) -> dict[str, Any]:
+    """One TorchTrainer run; returns rank 0's stage result."""
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    placement = job.placement
+    samples = samples_of(job)
+    deal = deal_of(job, samples)
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config={"job": job},
+        scaling_config=train.ScalingConfig(
+            num_workers=placement.workers,
+            use_gpu=placement.worker_gpus > 0,
+            resources_per_worker={"CPU": placement.worker_cpus}
+            | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        # A checkpoint that already holds the last step leaves nothing to decode.
+        datasets={DATASET: build_dataset(samples, deal=deal, share=placement.decode)} if deal.chunks else {},
+        dataset_config=ordered_split(placement.decode),
+        run_config=train.RunConfig(
+            name=f"a{job.attempt}",
+            storage_path=job.stage_dir,
+            failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
+    )
+    value = trainer.fit().return_value
+    assert isinstance(value, dict)
+    return value
+
+
+def _outcome(job: StageJob, status: str, **more: Any) -> dict[str, Any]:
+    # As text, because Tune flattens nested dicts on their way to the searcher.
+    outcome = {"status": status, "attempt": job.attempt, "attempt_dir": job.attempt_dir, **more}
+    return {_OUTCOME: json.dumps(outcome)}
+
+
+def outcome_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """How a stage ended, from what Tune hands on of `run_stage`."""
+    outcome: dict[str, Any] = json.loads(result[_OUTCOME])
+    return outcome
+
+
+def _tell(job: StageJob, kind: EventKind, data: Mapping[str, Any]) -> None:
+    job.board.push.remote([Event(kind=kind, stage=job.stage.key, attempt=job.attempt, data=data)])
+
+
+def _stop_requested(job: StageJob) -> bool:
+    import ray
+
+    return bool(ray.get(job.board.stop_requested.remote()))
+
+
+def _is_users_fault(error: BaseException) -> bool:
+    """Whether trying again cannot help."""
+    return isinstance(_innermost(error), UserError)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost exception in a line: what a person needs first."""
+    inner = _innermost(error)
+    name = "" if isinstance(inner, UserError) else f"{type(inner).__name__}: "
+    return f"{name}{inner}".splitlines()[0]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    from ray.train import TrainingFailedError
+
+    worker_failures = getattr(error, "worker_failures", None)
+    if isinstance(error, TrainingFailedError) and worker_failures:
+        error = next(iter(worker_failures.values()))
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None and inner is not error:
+        error = inner
+    return error
+
+
+def _write_error(job: StageJob, text: str) -> str:
+    """Keep the whole traceback beside the attempt's checkpoints; returns where."""
+    from lstcl_platform.training.storage import join, write_bytes
+
+    path = join(job.attempt_dir, "error.txt")
+    write_bytes(path, text.encode())
+    return path

@@ -1,0 +1,97 @@
+"""What a stage attempt is told, and what each kind of stage reads."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lstcl_platform.orchestration.ingest import Deal
+from lstcl_platform.orchestration.preflight import Placement
+from lstcl_platform.specs.run import CheckpointSpec
+from lstcl_platform.specs.stages import Stage
+from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+Samples = PretrainSamples | FinetuneSamples | EvaluateSamples
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageJob:
+    """Everything that one attempt of a stage needs; small, and pickled to its processes.
+
+    Attributes:
+        stage: the stage.
+        train_manifest: path of the training videos' manifest.
+        val_manifest: path of the evaluation videos' manifest.
+        stage_dir: folder or URI of the stage; attempts are `a1`, `a2`, ... below it.
+        placement: resources.
+        checkpoint: when to save.
+        log_every_steps: steps between two rows of metrics.
+        board: where events go.
+        allow_numerics_change: go on from a checkpoint written under another numerics fingerprint.
+        attempt: number of the attempt; 0 before one is claimed.
+        resume_from: URI of the checkpoint to go on from, or None.
+        start_step: step of that checkpoint.
+        parent_weights: URI of the parent's final weights, or None.
+    """
+
+    stage: Stage
+    train_manifest: str
+    val_manifest: str
+    stage_dir: str
+    placement: Placement
+    checkpoint: CheckpointSpec
+    log_every_steps: int
+    board: "ActorHandle | Any"
+    allow_numerics_change: bool = False
+    attempt: int = 0
+    resume_from: str | None = None
+    start_step: int = 0
+    parent_weights: str | None = None
+
+    @property
+    def attempt_dir(self) -> str:
+        """Folder or URI of this attempt."""
+        return f"{self.stage_dir}/a{self.attempt}"
+
+    def with_attempt(self, attempt: int, *, resume_from: str | None, start_step: int) -> "StageJob":
+        """The same job as attempt number `attempt`."""
+        return replace(self, attempt=attempt, resume_from=resume_from, start_step=start_step)
+
+
+def samples_of(job: StageJob) -> Samples:
+    """What turns positions into the samples of this stage."""
+    spec = job.stage.spec
+    if job.stage.kind == "pretrain":
+        assert spec.pretrain is not None
+        return PretrainSamples(
+            manifest=job.train_manifest, data=spec.data, model=spec.model, pretrain=spec.pretrain
+        )
+    if job.stage.kind == "finetune":
+        return FinetuneSamples(
+            manifest=job.train_manifest, data=spec.data, model=spec.model, finetune=spec.finetune
+        )
+    return EvaluateSamples(
+        manifest=job.val_manifest,
+        data=spec.data,
+        model=spec.model,
+        evaluate=spec.evaluate,
+        stride=spec.evaluate.stride or spec.finetune.stride,
+    )
+
+
+def deal_of(job: StageJob, samples: Samples) -> Deal:
+    """How many steps the stage takes, and how positions are dealt to its workers."""
+    spec, world = job.stage.spec, job.placement.workers
+    if isinstance(samples, EvaluateSamples):
+        batch = spec.resources.evaluate_batch_size * world
+        return Deal(global_batch=batch, world=world, steps=-(-samples.videos // batch))
+    block = spec.pretrain if job.stage.kind == "pretrain" else spec.finetune
+    assert block is not None
+    return Deal(
+        global_batch=block.batch_size,
+        world=world,
+        accumulation=getattr(block, "accumulation_steps", 1),
+        start_step=job.start_step,
+        steps=samples.plan.steps_per_epoch * block.epochs,
+    )

@@ -1,0 +1,313 @@
+"""A launch: from loaded experiments to finished stages. Launching again is resuming."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lstcl_platform.orchestration.board import create_board
+from lstcl_platform.orchestration.cluster import Capacity, connected
+from lstcl_platform.orchestration.job import StageJob
+from lstcl_platform.orchestration.preflight import Placement, check_reachable, place
+from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
+from lstcl_platform.orchestration.progress import LaunchProgress, View
+from lstcl_platform.orchestration.recorder import Recorder
+from lstcl_platform.specs import Expansion, LoadedExperiment, StageGraph, build_graph, expand
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.stages import Stage
+from lstcl_platform.tracking.location import artifact_location, local_folder, sqlite_file, tracking_uri
+from lstcl_platform.tracking.tracker import LaunchRun, Tracker
+
+_PUMP_SECONDS = 0.3
+_HEARTBEAT_SECONDS = 5.0
+
+Figures = Callable[[Tracker, str], Sequence[Path]]
+"""Draws the figures of an experiment from what tracking holds; they are kept with its launch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a launch ended.
+
+    Attributes:
+        status: `failed` when a stage failed, `interrupted` when the user stopped it.
+        progress: the last state of every stage.
+        tracker: the open tracking store.
+    """
+
+    status: Literal["finished", "failed", "interrupted"]
+    progress: LaunchProgress
+    tracker: Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Study:
+    """What is launched, and on which data."""
+
+    experiments: tuple[LoadedExperiment, ...]
+    expansions: tuple[Expansion, ...]
+    data: Mapping[str, IndexedData]
+    graph: StageGraph
+    storage: Path
+
+    @property
+    def first(self) -> ExperimentSpec:
+        return self.experiments[0].resolved
+
+
+def launch(
+    experiments: Sequence[LoadedExperiment],
+    *,
+    view: View,
+    figures: Figures,
+    address: str | None = None,
+    allow_numerics_change: bool = False,
+) -> Outcome:
+    """Run what tracking does not hold yet of `experiments`, and record everything.
+
+    Args:
+        experiments: loaded specs with equal storage and tracking; stages they share run once.
+        view: shows progress.
+        figures: draws the figures of each experiment at the end.
+        address: Ray cluster (`auto` or HOST:PORT); None starts a local one.
+        allow_numerics_change: go on from checkpoints written under another numerics fingerprint.
+
+    Raises:
+        UserError: wrong input; nothing was run.
+    """
+    first = experiments[0].resolved
+    storage = _storage_folder(experiments)
+    uri = tracking_uri(first.tracking, first.storage)
+    database = sqlite_file(uri)
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        # MLflow takes seconds to import, and a new store more to create: meanwhile the data is indexed.
+        opening = pool.submit(Tracker, uri, artifact_location=artifact_location(uri, first.storage))
+        study = _study(experiments, storage=storage, view=view)
+        capacity = None
+        if database is not None and not database.exists():  # an empty store holds no finished stage
+            capacity = stack.enter_context(connected(address))
+        tracker = opening.result()
+        finished = tracker.finished(study.graph.stages)
+        todo = [stage for key, stage in study.graph.stages.items() if key not in finished]
+        if todo and capacity is None:
+            capacity = stack.enter_context(connected(address))
+        placements = _preflight(todo, capacity, uri=uri, storage=storage, view=view) if capacity else {}
+        launches = {
+            experiment.resolved.name: tracker.begin_launch(
+                experiment.resolved,
+                requested=experiment.requested,
+                trials=expansion.trials,
+                graph=study.graph,
+            )
+            for experiment, expansion in zip(study.experiments, study.expansions, strict=True)
+        }
+        recorder = Recorder(
+            tracker,
+            study.graph,
+            launches=launches,
+            finished=finished,
+            dataset_of=lambda stage: _dataset_of(stage, study.data),
+            view=view,
+        )
+        interrupted = False
+        if todo:
+            jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
+            interrupted = _run(jobs, recorder, launches=launches, tracker=tracker, view=view)
+        return _conclude(recorder, launches, interrupted=interrupted, tracker=tracker, figures=figures)
+
+
+def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
+    first = experiments[0].resolved
+    for other in experiments[1:]:
+        if (other.resolved.storage, other.resolved.tracking) != (first.storage, first.tracking):
+            raise UserError(
+                f"{other.path}: storage and tracking differ from {experiments[0].path}; "
+                "experiments launched together share both"
+            )
+    folder = local_folder(first.storage)
+    if folder is None:
+        raise UserError(
+            f"storage.path: {first.storage.path} is a URI; this version keeps checkpoints and manifests on a file "
+            "system that all nodes mount"
+        )
+    return folder
+
+
+def _study(experiments: Sequence[LoadedExperiment], *, storage: Path, view: View) -> _Study:
+    expansions = tuple(expand(experiment.resolved) for experiment in experiments)
+    for expansion in expansions:
+        for cell in expansion.excluded:
+            view.message(f"excluded: {cell.name} ({cell.reason})")
+    trials = [trial for expansion in expansions for trial in expansion.trials]
+    data = prepare_data(trials, storage=storage, view=view)
+    graph = build_graph(trials, manifests={path: found.manifest.digest for path, found in data.items()})
+    return _Study(
+        experiments=tuple(experiments), expansions=expansions, data=data, graph=graph, storage=storage
+    )
+
+
+def _preflight(
+    todo: Sequence[Stage], capacity: Capacity, *, uri: str, storage: Path, view: View
+) -> dict[str, Placement]:
+    check_reachable(
+        nodes=capacity.nodes,
+        can_grow=capacity.can_grow,
+        locations={"tracking.uri": uri, "storage.path": str(storage)},
+    )
+    chains = sum(1 for stage in todo if stage.kind == "evaluate")
+    placements = {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in todo}
+    waits = {placement.waits_for for placement in placements.values() if placement.waits_for}
+    for text in sorted(waits):
+        view.message(f"waiting for the cluster's autoscaler to bring {text}")
+    return placements
+
+
+def _jobs(
+    study: _Study, todo: Sequence[Stage], placements: Mapping[str, Placement], *, allow_numerics_change: bool
+) -> dict[str, StageJob]:
+    board = create_board()
+    return {
+        stage.key: StageJob(
+            stage=stage,
+            train_manifest=str(study.data[stage.spec.data.train].snapshot),
+            val_manifest=str(study.data[stage.spec.data.val].snapshot),
+            stage_dir=str(study.storage / "train" / stage.key),
+            placement=placements[stage.key],
+            checkpoint=study.first.checkpoint,
+            log_every_steps=study.first.tracking.log_every_steps,
+            board=board,
+            allow_numerics_change=allow_numerics_change,
+        )
+        for stage in todo
+    }
+
+
+def _run(
+    jobs: Mapping[str, StageJob],
+    recorder: Recorder,
+    *,
+    launches: Mapping[str, LaunchRun],
+    tracker: Tracker,
+    view: View,
+) -> bool:
+    """Run all stages of `jobs` on Tune; returns whether the user interrupted."""
+    from lstcl_platform.orchestration.sweep import run_stages
+
+    board = next(iter(jobs.values())).board
+    stop = threading.Event()
+
+    def asked_elsewhere() -> bool:
+        for run in launches.values():
+            tracker.heartbeat(run)
+        return any(tracker.stop_requested(run) for run in launches.values())
+
+    with _stopping_on_signals(stop, view), _pump(board, recorder, stop, asked_elsewhere, view):
+        run_stages(jobs, recorder, stop=stop, board=board)
+    return stop.is_set()
+
+
+@contextmanager
+def _pump(
+    board: Any, recorder: Recorder, stop: threading.Event, asked_elsewhere: Callable[[], bool], view: View
+) -> Iterator[None]:
+    """Drain the board into the recorder, and show it, in a thread."""
+    import ray
+
+    ended = threading.Event()
+    failure: list[BaseException] = []
+
+    def loop() -> None:
+        told = False
+        beat = time.monotonic()
+        while True:
+            last = ended.is_set()
+            recorder.handle(ray.get(board.drain.remote()))
+            view.update(recorder.progress)
+            if time.monotonic() - beat > _HEARTBEAT_SECONDS:
+                beat = time.monotonic()
+                if asked_elsewhere():
+                    stop.set()
+            if stop.is_set() and not told:
+                told = True
+                board.request_stop.remote()
+            if last:
+                return
+            ended.wait(_PUMP_SECONDS)
+
+    def guarded() -> None:
+        try:
+            loop()
+        except BaseException as error:
+            failure.append(error)
+            stop.set()
+            board.request_stop.remote()
+
+    thread = threading.Thread(target=guarded, name="board-pump", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if failure:
+        raise failure[0]
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event, view: View) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: checkpoint and end; second: end now."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        view.message("stopping: running stages write a checkpoint; once more to stop at once")
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _conclude(
+    recorder: Recorder,
+    launches: Mapping[str, LaunchRun],
+    *,
+    interrupted: bool,
+    tracker: Tracker,
+    figures: Figures,
+) -> Outcome:
+    recorder.close(interrupted=interrupted)
+    failed = recorder.progress.count("failed", "skipped") > 0
+    status: Literal["finished", "failed", "interrupted"] = (
+        "interrupted" if interrupted else "failed" if failed else "finished"
+    )
+    for name, run in launches.items():
+        drawn: Sequence[Path] = ()
+        try:
+            drawn = figures(tracker, name)
+        finally:
+            tracker.finish_launch(run, status=status, figures=drawn)
+    return Outcome(status=status, progress=recorder.progress, tracker=tracker)
+
+
+def _dataset_of(stage: Stage, data: Mapping[str, IndexedData]) -> dict[str, str]:
+    testing = stage.kind == "evaluate"
+    source = stage.spec.data.val if testing else stage.spec.data.train
+    return {
+        "name": Path(source).name,
+        "digest": data[source].manifest.digest,
+        "source": source,
+        "context": "evaluation" if testing else "training",
+    }

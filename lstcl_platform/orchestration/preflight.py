@@ -1,0 +1,151 @@
+"""The arithmetic before a launch: does a stage fit, how many at a time, and what is left for decoding.
+
+Ray retries a worker group that can never be placed for ever and in silence, so what cannot fit is refused here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lstcl_platform.orchestration.cluster import Capacity
+from lstcl_platform.orchestration.ingest import DecodeShare
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.run import ResourcesSpec
+
+_GPU_WORKER_CPUS = 1.0
+_MIN_DECODE_CPUS = 0.25
+_STORE_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What one stage takes, and how many stages run at once.
+
+    Attributes:
+        workers: training processes.
+        worker_cpus: CPUs reserved for each.
+        worker_gpus: GPUs reserved for each.
+        decode: what decoding may take.
+        concurrent: stages that may run at the same time.
+        waits_for: what the cluster lacks now and its autoscaler will have to bring; empty if nothing.
+    """
+
+    workers: int
+    worker_cpus: float
+    worker_gpus: float
+    decode: DecodeShare
+    concurrent: int
+    waits_for: str = ""
+
+
+def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Placement:
+    """Fit stages with `resources` into `capacity`; at most `stages` of them can run at once.
+
+    Raises:
+        UserError: one stage needs more than the cluster can ever have.
+    """
+    workers = resources.workers
+    gpus = _worker_gpus(resources, capacity)
+    if workers * gpus > capacity.max_gpus:
+        raise UserError(
+            f"resources: a stage needs {_amount(workers * gpus)} GPUs ({workers} workers x {_amount(gpus)}), "
+            f"but this cluster can never have more than {_amount(capacity.max_gpus)}; "
+            "lower resources.workers or resources.gpus_per_worker, or launch on a larger cluster with --address"
+        )
+    fixed_cpus = 0.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
+    needed = workers * (fixed_cpus or _MIN_DECODE_CPUS) + _MIN_DECODE_CPUS
+    if needed > capacity.max_cpus:
+        raise UserError(
+            f"resources: a stage needs {_amount(needed)} CPUs ({workers} workers x "
+            f"{_amount(fixed_cpus or _MIN_DECODE_CPUS)}, and {_MIN_DECODE_CPUS} for decoding), but this cluster can "
+            f"never have more than {_amount(capacity.max_cpus)}; lower resources.workers or resources.cpus_per_worker"
+        )
+    concurrent = _concurrent(resources, capacity, gpus=gpus, fixed_cpus=fixed_cpus, stages=stages)
+    share = capacity.max_cpus / concurrent
+    worker_cpus = fixed_cpus or (
+        min(_GPU_WORKER_CPUS, share / (2 * workers)) if gpus else share / (2 * workers)
+    )
+    decode_cpus = max(_MIN_DECODE_CPUS, share - workers * worker_cpus)
+    return Placement(
+        workers=workers,
+        worker_cpus=worker_cpus,
+        worker_gpus=gpus,
+        decode=DecodeShare(
+            task_cpus=min(1.0, decode_cpus),
+            cpus=decode_cpus,
+            object_store_bytes=int(capacity.object_store_bytes * _STORE_SHARE / concurrent),
+            label_selector={"ray-subcluster": "data"} if capacity.decode_nodes else {},
+        ),
+        concurrent=concurrent,
+        waits_for=_missing(capacity, cpus=needed, gpus=workers * gpus),
+    )
+
+
+def check_reachable(*, nodes: int, can_grow: bool, locations: Mapping[str, str]) -> None:
+    """Refuse storage or tracking that only one node can see when the cluster has, or may get, several.
+
+    Args:
+        nodes: nodes now.
+        can_grow: whether an autoscaler may add more.
+        locations: field name -> path or URI.
+
+    Raises:
+        UserError: naming the field and what to write instead.
+    """
+    if nodes <= 1 and not can_grow:
+        return
+    for name, location in locations.items():
+        local = "://" not in location or location.startswith(("file://", "sqlite://"))
+        if local and not _is_shared(location):
+            raise UserError(
+                f"{name}: {location} is on one node, but this cluster has or may get several; use a URI that all nodes "
+                "reach (s3://, gs://, http:// for tracking) or a path below a shared mount (NFS)"
+            )
+
+
+def _is_shared(location: str) -> bool:
+    """Whether a local path lies on a network file system."""
+    import psutil
+
+    path = location.split("://")[-1].replace("sqlite:///", "")
+    mounts = [p for p in psutil.disk_partitions(all=True) if path.startswith(p.mountpoint)]
+    longest = max(mounts, key=lambda p: len(p.mountpoint), default=None)
+    return longest is not None and longest.fstype in {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "lustre",
+        "ceph",
+        "fuse.s3fs",
+        "gpfs",
+    }
+
+
+def _worker_gpus(resources: ResourcesSpec, capacity: Capacity) -> float:
+    if resources.gpus_per_worker == "auto":
+        return 1.0 if capacity.max_gpus >= 1 else 0.0
+    return float(resources.gpus_per_worker)
+
+
+def _concurrent(
+    resources: ResourcesSpec, capacity: Capacity, *, gpus: float, fixed_cpus: float, stages: int
+) -> int:
+    if resources.max_concurrent_stages != "auto":
+        return min(resources.max_concurrent_stages, max(1, stages))
+    if gpus:
+        fits = capacity.max_gpus // (resources.workers * gpus)
+    else:
+        fits = capacity.max_cpus // (resources.workers * max(1.0, fixed_cpus))
+    return int(max(1, min(fits, stages)))
+
+
+def _missing(capacity: Capacity, *, cpus: float, gpus: float) -> str:
+    lacks = []
+    if gpus > capacity.gpus:
+        lacks.append(f"{_amount(gpus - capacity.gpus)} more GPUs")
+    if cpus > capacity.cpus:
+        lacks.append(f"{_amount(cpus - capacity.cpus)} more CPUs")
+    return " and ".join(lacks)
+
+
+def _amount(value: float) -> str:
+    return f"{value:g}"

@@ -1,0 +1,99 @@
+"""What a launch needs of its data before anything runs: videos there, manifests written, splits that agree."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lstcl_platform.orchestration.progress import View
+from lstcl_platform.specs.clip_span import check_clip_span
+from lstcl_platform.specs.data import DataSpec
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.stages import Trial
+from lstcl_platform.video.indexing import open_manifest
+from lstcl_platform.video.manifest import Manifest, check_same_classes, check_usable
+from lstcl_platform.video.synthetic import is_complete, synthesize
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedData:
+    """A dataset path of a spec, indexed.
+
+    Attributes:
+        source: the path as resolved from the spec.
+        manifest: its manifest.
+        snapshot: file that holds exactly this manifest, named by its digest; what stages read.
+    """
+
+    source: str
+    manifest: Manifest
+    snapshot: Path
+
+
+def prepare_data(trials: Iterable[Trial], *, storage: Path, view: View) -> dict[str, IndexedData]:
+    """Render what is missing and may be rendered, index everything, and check it against each trial.
+
+    Args:
+        trials: the cells of the launch.
+        storage: folder of the study; manifests go to `manifests/` below it.
+        view: told what is done and what is wrong with the data.
+
+    Returns:
+        Resolved `data.train` and `data.val` of every trial -> indexed data.
+
+    Raises:
+        UserError: data is missing, unreadable, has too many bad videos, or does not suit a trial.
+    """
+    found: dict[str, IndexedData] = {}
+    for trial in trials:
+        data = trial.spec.data
+        _render_if_missing(data, view=view)
+        for source in (data.train, data.val):
+            if source not in found:
+                found[source] = _index(source, folder=storage / "manifests", view=view)
+            check_usable(found[source].manifest, max_bad_fraction=data.max_bad_fraction)
+        train = found[data.train].manifest
+        check_same_classes(train, found[data.val].manifest)
+        rows = train.table.take(train.usable)
+        check_clip_span(
+            trial.spec,
+            median_seconds=float(np.median(rows["duration"].to_numpy())),
+            median_frames=float(np.median(rows["frames"].to_numpy())),
+        )
+    return found
+
+
+def _render_if_missing(data: DataSpec, *, view: View) -> None:
+    if data.synthesize is None:
+        return
+    train, val = Path(data.train), Path(data.val)
+    if is_complete(train) and is_complete(val):
+        return
+    spec = data.synthesize
+    view.message(f"rendering {spec.train_videos} + {spec.val_videos} synthetic videos into {train.parent}")
+
+    def tell(done: int, total: int) -> None:
+        if done % max(1, total // 4) == 0 and done < total:
+            view.message(f"rendered {done} of {total} videos")
+
+    synthesize(spec, train=train, val=val, progress=tell)
+
+
+def _index(source: str, *, folder: Path, view: View) -> IndexedData:
+    if "://" in source:
+        raise UserError(
+            f"data: {source} is a URI, but videos are read from a file system: mount it, or copy it"
+        )
+    manifest = open_manifest(source, cache_dir=folder)
+    snapshot = folder / f"{manifest.digest}.parquet"
+    if not snapshot.exists():
+        manifest.save(snapshot)
+    bad = manifest.problems
+    view.message(
+        f"{source}: {len(manifest)} videos, {len(manifest.classes)} classes, {manifest.hours:.2f} h"
+        + (f"; {len(bad)} unusable:" if bad else "")
+    )
+    for path, problem in bad:
+        view.message(f"bad video left out: {path}: {problem}")
+    return IndexedData(source=source, manifest=manifest, snapshot=snapshot)

@@ -1,0 +1,103 @@
+"""What is known of a running launch, kept for the live view: plain state, changed by the recorder alone."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from lstcl_platform.specs.stages import StageKind
+
+StageStatus = Literal["cached", "waiting", "starting", "running", "finished", "failed", "stopped", "skipped"]
+
+
+@dataclass(kw_only=True)
+class StageProgress:
+    """Where one stage stands.
+
+    Attributes:
+        key: stage key.
+        kind: what it does.
+        label: the first trial that needs it, and how many more do.
+        status: `starting` until the first batch is there.
+        attempt: number of the running attempt.
+        start_step: step the attempt went on from.
+        step: optimizer steps done.
+        total: steps in all; 0 while unknown.
+        metrics: newest row.
+        began_at: Unix time the attempt began.
+        training_at: Unix time of the first batch, or None.
+        ended_at: Unix time of the end, or None.
+        heard: rank -> Unix time of its last sign.
+        attempt_dir: folder of the attempt, where the logs are.
+        bad_videos: problem text -> times seen.
+        error: why it failed, in a line.
+    """
+
+    key: str
+    kind: StageKind
+    label: str
+    status: StageStatus = "waiting"
+    attempt: int = 0
+    start_step: int = 0
+    step: int = 0
+    total: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    began_at: float = 0.0
+    training_at: float | None = None
+    ended_at: float | None = None
+    heard: dict[int, float] = field(default_factory=dict)
+    attempt_dir: str = ""
+    bad_videos: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is under way."""
+        return self.status in ("starting", "running")
+
+    def silent(self, now: float | None = None) -> tuple[int, float]:
+        """The rank not heard of for longest, and for how many seconds."""
+        now = time.time() if now is None else now
+        rank, at = min(self.heard.items(), key=lambda item: item[1], default=(0, self.began_at))
+        return rank, now - at
+
+    def eta_seconds(self, now: float | None = None) -> float | None:
+        """Seconds until the last step at the speed of this attempt so far; None before the second step."""
+        done = self.step - self.start_step
+        if self.training_at is None or done < 2 or not self.total:
+            return None
+        now = time.time() if now is None else now
+        return (now - self.training_at) / done * (self.total - self.step)
+
+
+@dataclass(kw_only=True)
+class LaunchProgress:
+    """Where a launch stands: its stages in order, parents first."""
+
+    names: tuple[str, ...]
+    stages: dict[str, StageProgress]
+    began_at: float = field(default_factory=time.time)
+
+    def count(self, *statuses: StageStatus) -> int:
+        """Number of stages in one of `statuses`."""
+        return sum(stage.status in statuses for stage in self.stages.values())
+
+
+class View(Protocol):
+    """What shows a launch to a person."""
+
+    def message(self, text: str) -> None:
+        """Say something once."""
+
+    def update(self, progress: LaunchProgress) -> None:
+        """Show the present state; called a few times a second."""
+
+
+class SilentView:
+    """Shows nothing."""
+
+    def message(self, text: str) -> None:
+        """Drop `text`."""
+
+    def update(self, progress: LaunchProgress) -> None:
+        """Drop `progress`."""

@@ -1,0 +1,207 @@
+"""The recorder of a launch: turns what the board says into tracking and progress; the one writer of both."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lstcl_platform.orchestration.board import Event
+from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, View
+from lstcl_platform.specs.stages import Stage, StageGraph
+from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
+from lstcl_platform.training.storage import local_path
+
+_MAX_ARTIFACT_BYTES = 1 << 30
+
+DatasetOf = Callable[[Stage], Mapping[str, str]]
+"""Name, digest, source and context of the manifest that a stage reads."""
+
+
+class Recorder:
+    """Writes stages and trials to tracking and keeps the progress that a view shows.
+
+    Called from two threads of the launch process: the pump (events) and Tune's loop (ends of stages).
+
+    Args:
+        tracker: the tracking store.
+        graph: all stages of the launch.
+        launches: the open launch runs, one an experiment.
+        finished: stages that tracking already held.
+        dataset_of: what a stage reads.
+        view: where messages go.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        graph: StageGraph,
+        *,
+        launches: Mapping[str, LaunchRun],
+        finished: Mapping[str, FinishedStage],
+        dataset_of: DatasetOf,
+        view: View,
+    ) -> None:
+        self._tracker = tracker
+        self.graph = graph
+        self._launches = launches
+        self.finished = dict(finished)
+        self._dataset_of = dataset_of
+        self._view = view
+        self._runs: dict[str, StageRun] = {}
+        self._settled: set[str] = set()
+        self._lock = threading.RLock()
+        self.progress = LaunchProgress(
+            names=tuple(launches),
+            stages={key: _progress_of(stage, finished) for key, stage in graph.stages.items()},
+        )
+        self._settle_trials()
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Take in what happened, in order."""
+        with self._lock:
+            for event in events:
+                state = self.progress.stages[event.stage]
+                if event.attempt >= state.attempt:  # an orphan of a replaced attempt has no say
+                    state.heard[event.rank] = time.time()
+                    getattr(self, f"_on_{event.kind}")(event, state)
+
+    def complete(self, key: str, result: Mapping[str, Any] | None) -> FinishedStage | None:
+        """Record the end of a stage; returns it when its result is there, None when it is not."""
+        with self._lock:
+            state = self.progress.stages[key]
+            state.ended_at = time.time()
+            status = "failed" if result is None else result["status"]
+            if status == "finished":
+                assert result is not None
+                return self._finish(key, state, result["result"])
+            run = self._runs.get(key)
+            if status == "stopped":
+                state.status = "stopped"
+                if run is not None:
+                    self._tracker.interrupt_stage(run)
+                return None
+            state.status = "failed"
+            state.error = result["error"] if result else "its driver process died"
+            log = result["log"] if result else state.attempt_dir
+            if run is not None:
+                self._tracker.fail_stage(run, error=state.error, log=log)
+            self._view.message(f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; log: {log}")
+            for child in self.graph.descendants(key):
+                self.progress.stages[child].status = "skipped"
+            self._settle_trials()
+            return None
+
+    def close(self, *, interrupted: bool) -> None:
+        """Mark what has not ended: stages that were cut off, and trials without a result."""
+        with self._lock:
+            for key, state in self.progress.stages.items():
+                if state.running:
+                    state.status = "stopped"
+                    if (run := self._runs.get(key)) is not None:
+                        self._tracker.interrupt_stage(run)
+            self._settle_trials(open_ones="interrupted" if interrupted else "failed")
+
+    def _finish(self, key: str, state: StageProgress, result: Mapping[str, Any]) -> FinishedStage:
+        self._tracker.finish_stage(
+            self._runs[key],
+            metrics=result["metrics"] | {"bad_videos": float(sum(state.bad_videos.values()))},
+            weights=result["weights"],
+            weights_digest=result["weights_digest"],
+            checkpoint=result["checkpoint"],
+            state_digest=result["state_digest"],
+            predictions=result["predictions"],
+            fingerprint=result["fingerprint"],
+            artifacts=_small_local(result["weights"], result["predictions"]),
+        )
+        state.status = "finished"
+        state.step = max(state.step, int(result["steps"]))
+        state.metrics = dict(state.metrics) | dict(result["metrics"])
+        finished = self._tracker.finished([key])[key]
+        self.finished[key] = finished
+        self._settle_trials()
+        return finished
+
+    def _settle_trials(self, open_ones: Any = None) -> None:
+        """Close the runs of trials whose last stage has a result or can have none."""
+        for launch in self._launches.values():
+            for trial, chain in launch.chains.items():
+                name = f"{launch.experiment}/{trial}"
+                if name in self._settled:
+                    continue
+                states = [self.progress.stages[key] for key in chain]
+                if chain[-1] in self.finished:
+                    self._tracker.finish_trial(
+                        launch, trial, status="finished", metrics=self.finished[chain[-1]].metrics
+                    )
+                elif any(state.status == "failed" for state in states):
+                    error = next(state.error for state in states if state.status == "failed")
+                    self._tracker.finish_trial(launch, trial, status="failed", error=error)
+                elif open_ones is not None:
+                    self._tracker.finish_trial(launch, trial, status=open_ones)
+                else:
+                    continue
+                self._settled.add(name)
+
+    def _on_attempt(self, event: Event, state: StageProgress) -> None:
+        stage = self.graph.stages[event.stage]
+        state.status = "starting"
+        state.attempt = event.attempt
+        state.began_at = time.time()
+        state.training_at = state.ended_at = None
+        state.start_step = state.step = event.data["start_step"]
+        state.total = event.data["total"]
+        state.attempt_dir = event.data["attempt_dir"]
+        state.heard = {0: time.time()}
+        run = self._tracker.begin_stage(
+            stage,
+            attempt=event.attempt,
+            attempt_dir=state.attempt_dir,
+            fingerprint={},
+            total_steps=state.total,
+        )
+        self._tracker.log_dataset(run, **self._dataset_of(stage))
+        self._runs[event.stage] = run
+        if state.start_step:
+            self._view.message(
+                f"{state.kind} {event.stage[:10]} goes on from step {state.start_step} of {state.total}"
+            )
+
+    def _on_training(self, event: Event, state: StageProgress) -> None:
+        state.status = "running"
+        state.training_at = event.data["time"]
+
+    def _on_progress(self, event: Event, state: StageProgress) -> None:
+        if event.rank == 0:
+            state.step = event.data["step"]
+            state.total = event.data["total"]
+            state.metrics = dict(state.metrics) | dict(event.data["metrics"])
+
+    def _on_rows(self, event: Event, state: StageProgress) -> None:
+        rows = event.data["rows"]
+        state.metrics = dict(state.metrics) | dict(rows[-1])
+        self._tracker.log_rows(self._runs[event.stage], rows)
+
+    def _on_bad_video(self, event: Event, state: StageProgress) -> None:
+        problem = event.data["problem"]
+        if problem not in state.bad_videos:
+            self._view.message(f"bad video in {state.kind} {event.stage[:10]}: {problem}")
+        state.bad_videos[problem] = state.bad_videos.get(problem, 0) + 1
+
+    def _on_warning(self, event: Event, state: StageProgress) -> None:
+        self._view.message(f"{state.kind} {event.stage[:10]}: {event.data['text']}")
+
+
+def _progress_of(stage: Stage, finished: Mapping[str, FinishedStage]) -> StageProgress:
+    first = stage.trials[0].split("/", 1)[1]
+    more = f" (+{len(stage.trials) - 1})" if len(stage.trials) > 1 else ""
+    progress = StageProgress(key=stage.key, kind=stage.kind, label=f"{first}{more}")
+    if stage.key in finished:
+        progress.status = "cached"
+        progress.metrics = dict(finished[stage.key].metrics)
+    return progress
+
+
+def _small_local(*locations: str | None) -> list[str]:
+    """Files that are on this machine and small enough to keep in MLflow too."""
+    paths = [local_path(location) for location in locations if location]
+    return [str(path) for path in paths if path is not None and path.stat().st_size <= _MAX_ARTIFACT_BYTES]

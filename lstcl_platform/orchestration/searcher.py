@@ -1,0 +1,83 @@
+"""The stage graph as a Tune searcher: hands out the stages whose parents are done."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from lstcl_platform.specs.stages import StageGraph
+from lstcl_platform.tracking.tracker import FinishedStage
+
+STAGE_PARAM = "stage"
+PARENT_WEIGHTS_PARAM = "parent_weights"
+
+OnComplete = Callable[[str, Mapping[str, Any] | None], FinishedStage | None]
+
+
+class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
+    """Suggests each unfinished stage once, parents first.
+
+    `suggest` returns None while all that is left waits for a running parent, and FINISHED when nothing is left. A stage
+    that fails takes its descendants out of the plan; the rest goes on.
+
+    Args:
+        graph: all stages of the launch.
+        finished: stages that tracking already holds.
+        on_complete: called once for each stage that ends, with the driver's result or None if the driver died; returns
+            the finished stage, or None if it failed. Children are handed out only after it has returned, so tracking
+            knows of the parent before a child starts.
+    """
+
+    def __init__(
+        self,
+        graph: StageGraph,
+        *,
+        finished: Mapping[str, FinishedStage],
+        on_complete: OnComplete,
+        stop: threading.Event,
+    ) -> None:
+        super().__init__()
+        self._graph = graph
+        self._finished = dict(finished)
+        self._waiting = [key for key in graph.stages if key not in self._finished]
+        self._running: dict[str, str] = {}
+        self._on_complete = on_complete
+        self._stop = stop
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Next stage that can start."""
+        if self._stop.is_set() or not self._waiting:
+            return None if self._running else str(Searcher.FINISHED)
+        for key in self._waiting:
+            parent = self._graph.stages[key].parent
+            if parent is None or parent in self._finished:
+                self._waiting.remove(key)
+                self._running[trial_id] = key
+                weights = self._finished[parent].weights if parent is not None else None
+                return {STAGE_PARAM: key, PARENT_WEIGHTS_PARAM: weights}
+        return None
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Record how a stage ended and release or drop its descendants."""
+        key = self._running.pop(trial_id, None)
+        if key is None:
+            return
+        finished = self._on_complete(key, None if error else result)
+        if finished is not None:
+            self._finished[key] = finished
+            return
+        dropped = set(self._graph.descendants(key))
+        self._waiting = [waiting for waiting in self._waiting if waiting not in dropped]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its configuration into a snapshot that is never restored."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what is done is known to tracking alone, and Tune's own snapshot is never restored."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""

@@ -1,0 +1,174 @@
+"""The function that Ray Train runs in each worker: build the stage's context, hand over to the plain-torch loop."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lstcl_platform.orchestration.board import Event, EventKind
+from lstcl_platform.orchestration.ingest import Batch, checked_batches
+from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
+from lstcl_platform.training.context import StageContext, StageResult
+
+DATASET = "samples"
+_STOP_CHECK_SECONDS = 1.0
+_PROGRESS_SECONDS = 0.5
+
+
+class BoardReporter:
+    """Reporter of one rank: pushes to the board without waiting, and asks whether to stop about once a second.
+
+    All ranks agree on the answer and on when the next question is due, because both travel from rank 0.
+    """
+
+    def __init__(self, job: StageJob, *, rank: int) -> None:
+        self._job = job
+        self._rank = rank
+        self._last_progress = 0.0
+        self._next_check = 0
+        self._last_check = (0, time.monotonic())
+
+    def log(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Hand rows of metrics to the launcher; other ranks' rows are dropped."""
+        if self._rank == 0 and rows:
+            self._push("rows", {"rows": [dict(row) for row in rows]})
+
+    def progress(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
+        """Tell where this rank is, at most twice a second."""
+        now = time.monotonic()
+        if now - self._last_progress >= _PROGRESS_SECONDS or step == total:
+            self._last_progress = now
+            self._push("progress", {"step": step, "total": total, "metrics": dict(metrics)})
+
+    def bad_video(self, problem: str) -> None:
+        """Name a video that could not be decoded."""
+        self._push("bad_video", {"problem": problem})
+
+    def should_stop(self, step: int) -> bool:
+        """Whether to checkpoint and end: the user asked, or this node is about to be taken away."""
+        if step < self._next_check:
+            return False
+        import ray
+        from ray import train
+        from ray.train.collective import broadcast_from_rank_zero
+
+        stop = train.get_preemption_info() is not None
+        answer: dict[str, Any] | None = None
+        if self._rank == 0:
+            stop = stop or bool(ray.get(self._job.board.stop_requested.remote()))
+            answer = {"stop": stop, "next": step + self._check_interval(step)}
+        if self._job.placement.workers > 1:
+            answer = broadcast_from_rank_zero(answer)
+        assert answer is not None
+        self._next_check = answer["next"]
+        return bool(answer["stop"])
+
+    def training_begins(self) -> None:
+        """Tell that the first batch is here."""
+        if self._rank == 0:
+            self._push("training", {"time": time.time()})
+
+    def _check_interval(self, step: int) -> int:
+        """Steps that take about _STOP_CHECK_SECONDS at the present speed."""
+        last_step, last_time = self._last_check
+        now = time.monotonic()
+        self._last_check = (step, now)
+        seconds = (now - last_time) / max(1, step - last_step)
+        return max(1, round(_STOP_CHECK_SECONDS / max(seconds, 1e-3)))
+
+    def _push(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        event = Event(
+            kind=kind, stage=self._job.stage.key, attempt=self._job.attempt, rank=self._rank, data=data
+        )
+        self._job.board.push.remote([event])
+
+
+def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Entry point of a Train worker.
+
+    Args:
+        config: `{"job": StageJob}`.
+
+    Returns:
+        The stage's result as a dict; Train hands rank 0's to the driver.
+    """
+    from ray import train
+
+    job: StageJob = config["job"]
+    rank = train.get_context().get_world_rank()
+    _log_to_file(job, rank)
+    reporter = BoardReporter(job, rank=rank)
+    samples = samples_of(job)
+    deal = deal_of(job, samples)
+    shard = train.get_dataset_shard(DATASET) if deal.chunks else None
+    batches = _announced(shard, deal, reporter, rank=rank)
+    context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
+    return asdict(_run(job, context, batches))
+
+
+def _run(job: StageJob, context: StageContext, batches: Any) -> StageResult:
+    from lstcl_platform.training.evaluate import evaluate
+    from lstcl_platform.training.finetune import finetune
+    from lstcl_platform.training.pretrain import pretrain
+    from lstcl_platform.video.manifest import Manifest
+
+    spec = job.stage.spec
+    if job.stage.kind == "pretrain":
+        return pretrain(spec, context, batches)
+    classes = len(Manifest.load(job.train_manifest).classes)
+    if job.stage.kind == "finetune":
+        return finetune(spec, context, batches, num_classes=classes)
+    videos = len(Manifest.load(job.val_manifest).usable)
+    return evaluate(spec, context, batches, num_classes=classes, videos=videos)
+
+
+def _announced(shard: Any, deal: Any, reporter: BoardReporter, *, rank: int) -> Any:
+    if shard is None:
+        return
+    first = True
+    batch: Batch
+    for batch in checked_batches(shard, deal=deal, rank=rank):
+        if first:
+            reporter.training_begins()
+            first = False
+        yield batch
+
+
+def _steps_per_epoch(job: StageJob, samples: Any) -> int:
+    return deal_of(job, samples).steps if job.stage.kind == "evaluate" else int(samples.plan.steps_per_epoch)
+
+
+def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epoch: int) -> StageContext:
+    import torch
+    from ray.train.torch import get_device
+
+    torch.set_num_threads(job.stage.spec.resources.threads_per_worker)
+    return StageContext(
+        device=get_device(),
+        rank=rank,
+        world_size=job.placement.workers,
+        steps_per_epoch=steps_per_epoch,
+        attempt_dir=job.attempt_dir,
+        resume_from=job.resume_from,
+        parent_weights=job.parent_weights,
+        checkpoint=job.checkpoint,
+        log_every_steps=job.log_every_steps,
+        reporter=reporter,
+        allow_numerics_change=job.allow_numerics_change,
+    )
+
+
+def _log_to_file(job: StageJob, rank: int) -> None:
+    """Write this worker's log beside its checkpoints when they are on a file system."""
+    if "://" in job.attempt_dir:
+        return
+    os.makedirs(job.attempt_dir, exist_ok=True)
+    handler = logging.FileHandler(os.path.join(job.attempt_dir, f"rank{rank}.log"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("lstcl_platform")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)
