@@ -269,6 +269,5 @@ def _finish(pixels: Frames, *, size: int, flip: bool) -> Frames:
 
     clip = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     clip = functional.resize(clip, [size, size], antialias=True)
-    if flip:
-        clip = clip.flip(-1)
-    return np.ascontiguousarray(clip.permute(0, 2, 3, 1).numpy())
+    resized: Frames = clip.permute(0, 2, 3, 1).numpy()
+    return np.ascontiguousarray(resized[:, :, ::-1] if flip else resized)

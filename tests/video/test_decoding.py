@@ -22,6 +22,7 @@ KINDS = {
     "edit_list": {"cut_frames": 17},
     "4:4:4": {"pixel_format": "yuv444p"},
     "10_bit": {"pixel_format": "yuv420p10le"},
+    "bt709": {"x264": "colormatrix=bt709"},
     "full_range": {"pixel_format": "yuvj420p"},
     "rotated": {"rotation": 90},
     "upside_down": {"rotation": 180},
