@@ -90,7 +90,9 @@ class WindowAttention(nn.Module):
         """
         batch, length, channels = x.shape
         windows, n, heads = order.count, order.tokens, self.heads
-        bias = self.relative_position_bias_table[index].view(n, n, heads).permute(2, 0, 1).contiguous()
+        # Heads first: the gather then copies whole rows, several times as fast as indexing the table itself.
+        table = self.relative_position_bias_table.T.contiguous()
+        bias = table.index_select(1, index).view(heads, n, n)
         bias = bias.unsqueeze(0) if order.mask is None else bias + order.mask
         qkv = self.qkv(x).view(batch, windows, n, 3, heads, channels // heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
