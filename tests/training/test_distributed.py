@@ -114,7 +114,11 @@ def accumulated_gradients(folder: Path, *, rank: int, world_size: int) -> dict[s
         framework.momentum = 0.9 if part == 0 else 1.0
         with without_sync(model, when=part < PARTS - 1):
             (model(short, long) / PARTS).backward()
-    return {n: p.grad for n, p in framework.named_parameters() if p.grad is not None}
+        if part == 0:
+            early = {
+                f"early {n}": p.grad.clone() for n, p in framework.named_parameters() if p.grad is not None
+            }
+    return early | {n: p.grad for n, p in framework.named_parameters() if p.grad is not None}
 
 
 def work(rank: int, folder: str, world_size: int) -> None:
@@ -172,8 +176,13 @@ def test_gradients_agree_to_float64_rounding(folder: Path):
     assert one.keys() == two.keys() == other.keys()
     largest = max(gradient.abs().max() for gradient in one.values())
     for name, gradient in one.items():
+        if name.startswith("early"):
+            continue
         torch.testing.assert_close(two[name], gradient, rtol=1e-9, atol=float(largest) * 1e-12)
         assert torch.equal(two[name], other[name])
+        assert not torch.equal(
+            two[f"early {name}"], other[f"early {name}"]
+        )  # nothing was sent before the end
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])

@@ -48,13 +48,13 @@ def views(batch: HostBatch, spec: TrialSpec) -> tuple[Tensor, Tensor]:
     return short, long
 
 
-def plain_steps(spec: TrialSpec, batches: Iterator[HostBatch]) -> tuple[Framework, list[float]]:
+def plain_steps(spec: TrialSpec, batches: Iterator[HostBatch]) -> tuple[Framework, list[float], list[float]]:
     """The recipe written down once more, in the plainest way: no loop, no classes, no accumulation tricks."""
     assert spec.pretrain is not None
     framework = plain_framework(spec)
     trained = [p for p in framework.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=spec.pretrain.weight_decay)
-    losses = []
+    losses, norms = [], []
     for step, batch in enumerate(batches):
         warmup = STEPS_PER_EPOCH * spec.pretrain.warmup_epochs
         peak = spec.pretrain.lr_base * spec.pretrain.batch_size / 256
@@ -76,7 +76,8 @@ def plain_steps(spec: TrialSpec, batches: Iterator[HostBatch]) -> tuple[Framewor
             parameter.grad = gradient
         optimizer.step()
         losses.append(mean)
-    return framework, losses
+        norms.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
+    return framework, losses, norms
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -84,10 +85,11 @@ def test_the_loop_is_the_recipe(tmp_path: Path, parts: int):
     """Losses and the momentum encoder agree with the recipe written out by hand, with accumulation too."""
     fields = {"accumulation_steps": parts, "contrast_batch": 8 // parts, "drop_path": 0.0, "lr_base": 0.02}
     spec = trial(pretraining=fields)
-    framework, losses = plain_steps(spec, pretrain_batches())
+    framework, losses, norms = plain_steps(spec, pretrain_batches())
     reporter = Recorder()
     result = pretrain(spec, stage_context(tmp_path / "a1", reporter), pretrain_batches())
     assert [row["loss"] for row in reporter.rows] == pytest.approx(losses, rel=1e-4)
+    assert [row["grad_norm"] for row in reporter.rows] == pytest.approx(norms, rel=1e-3)
     assert len({round(loss, 4) for loss in losses}) == TOTAL
     state = load_checkpoint(result.checkpoint)["model"]
     for name, value in framework.state_dict().items():

@@ -142,3 +142,23 @@ def test_a_checkpoint_holds_no_code(stage, tmp_path: Path):
     first = stage.run(stage_context(tmp_path / "a1", Recorder(stop_after=2)))
     state = torch.load(Path(first.checkpoint) / "state.pt", weights_only=True)
     assert {"model", "optimizer", "scaler", "rng", "history", "step"} == set(state)
+
+
+def test_draws_within_a_step_are_its_own(stage, whole, tmp_path: Path):
+    """Whatever else draws random numbers in the process changes nothing, and no step repeats another's draws."""
+
+    class Drawing(Recorder):
+        def should_stop(self, step: int) -> bool:
+            torch.rand(step)
+            return super().should_stop(step)
+
+    result = stage.run(stage_context(tmp_path / "a1", Drawing(stop_after=TOTAL - 1)))
+    before, after = (
+        load_checkpoint(str(tmp_path / "a1" / f"step-{step:08d}"))["rng"]["cpu"]
+        for step in (TOTAL - 2, TOTAL - 1)
+    )
+    assert not torch.equal(before, after)
+    second = stage.run(
+        stage_context(tmp_path / "a2", Recorder(), resume_from=result.checkpoint), start=TOTAL - 1
+    )
+    assert second.weights_digest == whole[0].weights_digest
