@@ -104,6 +104,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     from lstcl_platform.cli.live import progress_console
     from lstcl_platform.cli.results import comparison_of, make_console
     from lstcl_platform.results.tables import comparison_table
+    from lstcl_platform.tracking.secrets import mask_text
 
     console, progress = make_console(), outcome.progress
     console.print(comparison_table(comparison_of(outcome.tracker, names, metric="top1"), width=console.width))
@@ -137,7 +138,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     names_text = " ".join(names)
     told.print(
         f"Next: lstcl-platform compare {names_text} --plot comparison.png, or look at all runs with: "
-        f"mlflow ui --backend-store-uri {outcome.tracker.uri}",
+        f"mlflow ui --backend-store-uri {mask_text(outcome.tracker.uri)}",
         highlight=False,
         markup=False,
         soft_wrap=True,

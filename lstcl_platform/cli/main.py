@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import launch, plan, results
+from lstcl_platform.cli import control, launch, plan, results
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
 
@@ -16,7 +16,10 @@ app = typer.Typer(
 )
 app.command("launch")(launch.launch)
 app.command("plan")(plan.plan)
+app.command("resume")(control.resume)
 app.command("status")(results.status)
+app.command("stop")(control.stop)
+app.command("logs")(control.logs)
 app.command("compare")(results.compare)
 app.command("schema")(plan.schema)
 app.add_typer(data_app, name="data")

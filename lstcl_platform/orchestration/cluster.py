@@ -11,6 +11,14 @@ from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
 
+_LOCAL_ENVIRONMENT = {
+    # A local cluster is never preempted, and its watcher is one more process for every stage to start.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A stage takes about eight small processes whatever the number of cores: start them side by side, and keep the
+    # idle ones for the next stage.
+    "RAY_num_workers_soft_limit": "8",
+    "RAY_worker_maximum_startup_concurrency": "8",
+}
 _LOCAL_PREFIX = "lstcl-ray-"
 _LOCAL_OBJECT_STORE_SHARE = 0.15
 
@@ -53,6 +61,8 @@ def connected(address: str | None) -> Iterator[Capacity]:
     folder = None if address else _local_folder()
     if folder is not None:
         os.environ["RAY_TMPDIR"] = str(folder)
+        for name, value in _LOCAL_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)

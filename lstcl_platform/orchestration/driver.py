@@ -35,8 +35,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
             result = _fit(job)
         except Exception as error:
             failures += 1
-            text = "".join(traceback.format_exception(error))
-            log = _write_error(job, text)
+            log = _write_error(job, error)
             if failures > job.stage.spec.resources.max_failures or _is_users_fault(error):
                 return _outcome(job, "failed", error=_cause(error), log=log)
             _tell(job, "warning", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
@@ -122,31 +121,38 @@ def _stop_requested(job: StageJob) -> bool:
 
 def _is_users_fault(error: BaseException) -> bool:
     """Whether trying again cannot help."""
-    return isinstance(_innermost(error), UserError)
+    return isinstance(_chain(error)[-1], UserError)
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost exception in a line: what a person needs first."""
-    inner = _innermost(error)
-    name = "" if isinstance(inner, UserError) else f"{type(inner).__name__}: "
-    return f"{name}{inner}".splitlines()[0]
+    """What went wrong first, in a line: what a person needs first."""
+    chain = _chain(error)
+    # An exception of a decode task arrives without its cause, but with its whole traceback as text.
+    for text in (str(link) for link in chain):
+        before, found, _ = text.partition("\n\nThe above exception was the direct cause")
+        if found:
+            return before.strip().splitlines()[-1].rpartition("lstcl_platform.")[2]
+    name = "" if isinstance(chain[-1], UserError) else f"{type(chain[-1]).__name__}: "
+    return f"{name}{chain[-1]}".splitlines()[0]
 
 
-def _innermost(error: BaseException) -> BaseException:
-    from ray.train import TrainingFailedError
+def _chain(error: BaseException) -> list[BaseException]:
+    """`error` and what caused it, outermost first; of several failed workers, the first one's."""
+    failures = getattr(error, "worker_failures", None)
+    chain = [error]
+    inner = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
+    while inner is not None and inner not in chain:
+        chain.append(inner)
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    return chain
 
-    worker_failures = getattr(error, "worker_failures", None)
-    if isinstance(error, TrainingFailedError) and worker_failures:
-        error = next(iter(worker_failures.values()))
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None and inner is not error:
-        error = inner
-    return error
 
-
-def _write_error(job: StageJob, text: str) -> str:
-    """Keep the whole traceback beside the attempt's checkpoints; returns where."""
+def _write_error(job: StageJob, error: BaseException) -> str:
+    """Keep the whole story beside the attempt's checkpoints; returns where."""
     from lstcl_platform.training.storage import join, write_bytes
 
+    parts = ["".join(traceback.format_exception(error))]
+    parts += [f"rank {rank}: {failure}" for rank, failure in getattr(error, "worker_failures", {}).items()]
     path = join(job.attempt_dir, "error.txt")
-    write_bytes(path, text.encode())
+    write_bytes(path, "\n\n".join(parts).encode())
     return path

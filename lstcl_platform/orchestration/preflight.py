@@ -12,7 +12,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 
 _GPU_WORKER_CPUS = 1.0
-_MIN_DECODE_CPUS = 0.25
+_LEAST_CPUS = 0.25
 _STORE_SHARE = 0.5
 
 
@@ -51,20 +51,18 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
             f"but this cluster can never have more than {_amount(capacity.max_gpus)}; "
             "lower resources.workers or resources.gpus_per_worker, or launch on a larger cluster with --address"
         )
-    fixed_cpus = 0.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
-    needed = workers * (fixed_cpus or _MIN_DECODE_CPUS) + _MIN_DECODE_CPUS
-    if needed > capacity.max_cpus:
+    fixed = None if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
+    least = workers * (_LEAST_CPUS if fixed is None else fixed) + _LEAST_CPUS
+    if least > capacity.max_cpus:
         raise UserError(
-            f"resources: a stage needs {_amount(needed)} CPUs ({workers} workers x "
-            f"{_amount(fixed_cpus or _MIN_DECODE_CPUS)}, and {_MIN_DECODE_CPUS} for decoding), but this cluster can "
-            f"never have more than {_amount(capacity.max_cpus)}; lower resources.workers or resources.cpus_per_worker"
+            f"resources: a stage needs {_amount(least)} CPUs ({workers} workers, and {_LEAST_CPUS} for decoding), but "
+            f"this cluster can never have more than {_amount(capacity.max_cpus)}; lower resources.workers or "
+            "resources.cpus_per_worker"
         )
-    concurrent = _concurrent(resources, capacity, gpus=gpus, fixed_cpus=fixed_cpus, stages=stages)
+    concurrent = _concurrent(resources, capacity, gpus=gpus, least_cpus=least, stages=stages)
     share = capacity.max_cpus / concurrent
-    worker_cpus = fixed_cpus or (
-        min(_GPU_WORKER_CPUS, share / (2 * workers)) if gpus else share / (2 * workers)
-    )
-    decode_cpus = max(_MIN_DECODE_CPUS, share - workers * worker_cpus)
+    worker_cpus = _worker_cpus(share, workers=workers, gpus=gpus) if fixed is None else fixed
+    decode_cpus = share - workers * worker_cpus
     return Placement(
         workers=workers,
         worker_cpus=worker_cpus,
@@ -76,7 +74,7 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
             label_selector={"ray-subcluster": "data"} if capacity.decode_nodes else {},
         ),
         concurrent=concurrent,
-        waits_for=_missing(capacity, cpus=needed, gpus=workers * gpus),
+        waits_for=_missing(capacity, cpus=least, gpus=workers * gpus),
     )
 
 
@@ -126,16 +124,25 @@ def _worker_gpus(resources: ResourcesSpec, capacity: Capacity) -> float:
     return float(resources.gpus_per_worker)
 
 
+def _worker_cpus(share: float, *, workers: int, gpus: float) -> float:
+    """Half of the stage's CPUs go to its workers, at most one each when a GPU does their arithmetic."""
+    half = share / (2 * workers)
+    return min(_GPU_WORKER_CPUS, half) if gpus else half
+
+
 def _concurrent(
-    resources: ResourcesSpec, capacity: Capacity, *, gpus: float, fixed_cpus: float, stages: int
+    resources: ResourcesSpec, capacity: Capacity, *, gpus: float, least_cpus: float, stages: int
 ) -> int:
-    if resources.max_concurrent_stages != "auto":
-        return min(resources.max_concurrent_stages, max(1, stages))
+    """Stages at once: what is asked for, or a whole CPU a worker (its GPUs, if it has some); never more than fit."""
+    fits = capacity.max_cpus // least_cpus
     if gpus:
-        fits = capacity.max_gpus // (resources.workers * gpus)
+        fits = min(fits, capacity.max_gpus // (resources.workers * gpus))
+    wanted: float
+    if resources.max_concurrent_stages != "auto":
+        wanted = resources.max_concurrent_stages
     else:
-        fits = capacity.max_cpus // (resources.workers * max(1.0, fixed_cpus))
-    return int(max(1, min(fits, stages)))
+        wanted = fits if gpus else capacity.max_cpus // max(resources.workers, least_cpus)
+    return int(max(1, min(wanted, fits, stages)))
 
 
 def _missing(capacity: Capacity, *, cpus: float, gpus: float) -> str:

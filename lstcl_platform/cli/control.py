@@ -1,0 +1,84 @@
+"""`resume`, `stop` and `logs`: what is done with a study that was launched before."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstcl_platform.cli.launch import AddressOption, NumericsOption, run
+from lstcl_platform.cli.results import Storage, TrackingUri, open_store
+from lstcl_platform.specs.errors import UserError
+
+if TYPE_CHECKING:
+    from lstcl_platform.tracking.tracker import StageState
+
+ExperimentArgument = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
+
+
+def resume(
+    experiment: ExperimentArgument,
+    address: AddressOption = None,
+    allow_numerics_change: NumericsOption = False,
+    storage: Storage = "lstcl_runs",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Launch EXPERIMENT again as tracking recorded it: what is finished stays, the rest goes on."""
+    import yaml
+
+    from lstcl_platform.specs import LoadedExperiment
+
+    recorded = open_store(storage=storage, tracking_uri=tracking_uri).recorded_spec(experiment)
+    loaded = LoadedExperiment(
+        path=Path(f"{experiment}.yaml"),
+        overrides=(),
+        requested=yaml.safe_load(recorded.requested),
+        resolved=recorded.spec,
+    )
+    again = f"lstcl-platform resume {experiment}"
+    run([loaded], address=address, allow_numerics_change=allow_numerics_change, again=again)
+
+
+def stop(
+    experiment: ExperimentArgument, storage: Storage = "lstcl_runs", tracking_uri: TrackingUri = None
+) -> None:
+    """Ask the running launch of EXPERIMENT to write checkpoints and end, from any machine."""
+    if not open_store(storage=storage, tracking_uri=tracking_uri).request_stop(experiment):
+        raise UserError(f"{experiment} is not running; see: lstcl-platform status {experiment}")
+    typer.echo(f"{experiment} was asked to stop: running stages write a checkpoint and end within seconds.")
+    typer.echo(f"Go on with: lstcl-platform resume {experiment}")
+
+
+def logs(
+    experiment: ExperimentArgument,
+    stage: Annotated[
+        str | None, typer.Argument(help="First digits of a stage key; default: failed, else running, stages.")
+    ] = None,
+    lines: Annotated[int, typer.Option(min=1, help="Last lines of each log.")] = 40,
+    storage: Storage = "lstcl_runs",
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Print the logs of the workers of a stage's newest attempt, and the error that ended it."""
+    trials = open_store(storage=storage, tracking_uri=tracking_uri).trial_results(experiment)
+    stages = {state.key: state for trial in trials for state in trial.stages if state.attempt}
+    for state in _chosen(stages, stage):
+        folder = Path(storage).absolute() / "train" / state.key / f"a{state.attempt}"
+        typer.echo(f"{state.kind} {state.key[:10]} {state.status}, attempt {state.attempt}: {folder}")
+        files = [*sorted(folder.glob("rank*.log")), folder / "error.txt"]
+        for file in files:
+            if file.is_file():
+                typer.echo(f"--- {file.name}")
+                typer.echo("\n".join(file.read_text(errors="replace").splitlines()[-lines:]))
+
+
+def _chosen(stages: dict[str, "StageState"], prefix: str | None) -> list["StageState"]:
+    if prefix is not None:
+        found = [state for key, state in stages.items() if key.startswith(prefix)]
+        if not found:
+            known = ", ".join(f"{key[:10]} ({state.kind})" for key, state in stages.items())
+            raise UserError(f"no stage begins with {prefix}; there are: {known or 'none yet'}")
+        return found
+    for wanted in ("failed", "running", "interrupted"):
+        found = [state for state in stages.values() if state.status == wanted]
+        if found:
+            return found
+    return list(stages.values())[-1:]

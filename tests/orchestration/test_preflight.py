@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstcl_platform.orchestration.cluster import Capacity
+from lstcl_platform.orchestration.preflight import check_reachable, place
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.run import ResourcesSpec
+
+
+def capacity(*, cpus=2.0, gpus=0.0, max_cpus=None, max_gpus=None, nodes=1, decode_nodes=False):
+    return Capacity(
+        cpus=cpus,
+        gpus=gpus,
+        max_cpus=cpus if max_cpus is None else max_cpus,
+        max_gpus=gpus if max_gpus is None else max_gpus,
+        nodes=nodes,
+        can_grow=max_cpus is not None,
+        object_store_bytes=1 << 30,
+        decode_nodes=decode_nodes,
+    )
+
+
+def test_more_gpus_than_the_cluster_can_ever_have_are_refused_with_both_numbers():
+    with pytest.raises(UserError, match=r"needs 16 GPUs \(8 workers x 2\).*never have more than 4"):
+        place(ResourcesSpec(workers=8, gpus_per_worker=2.0), capacity(cpus=64, gpus=4), stages=1)
+
+
+def test_gpus_that_an_autoscaler_may_bring_are_waited_for():
+    placement = place(
+        ResourcesSpec(workers=4, gpus_per_worker=1.0),
+        capacity(cpus=4, max_cpus=64, max_gpus=8),
+        stages=9,
+    )
+    assert placement.concurrent == 2
+    assert placement.waits_for == "4 more GPUs"
+
+
+def test_more_cpus_than_there_can_be_are_refused():
+    with pytest.raises(UserError, match="never have more than 2"):
+        place(ResourcesSpec(workers=2, cpus_per_worker=2.0), capacity(), stages=1)
+
+
+def test_auto_takes_a_gpu_a_worker_where_the_cluster_has_them():
+    assert place(ResourcesSpec(), capacity(cpus=8, gpus=1), stages=1).worker_gpus == 1
+    assert place(ResourcesSpec(), capacity(cpus=8), stages=1).worker_gpus == 0
+
+
+def test_decode_tasks_ask_for_decode_nodes_only_where_there_are_some():
+    assert place(ResourcesSpec(), capacity(), stages=1).decode.label_selector == {}
+    labelled = place(ResourcesSpec(), capacity(decode_nodes=True), stages=1)
+    assert labelled.decode.label_selector == {"ray-subcluster": "data"}
+
+
+@given(
+    workers=st.integers(1, 8),
+    cpus=st.integers(1, 64),
+    gpus=st.integers(0, 8),
+    fixed=st.sampled_from(["auto", 0.5, 1.0, 3.0]),
+    concurrent=st.sampled_from(["auto", 1, 4, 16]),
+    stages=st.integers(1, 30),
+)
+def test_what_is_placed_always_fits_with_cpu_left_to_decode(workers, cpus, gpus, fixed, concurrent, stages):
+    resources = ResourcesSpec(workers=workers, cpus_per_worker=fixed, max_concurrent_stages=concurrent)
+    have = capacity(cpus=float(cpus), gpus=float(gpus))
+    try:
+        placement = place(resources, have, stages=stages)
+    except UserError:
+        return
+    each = placement.workers * placement.worker_cpus + placement.decode.cpus
+    assert placement.concurrent * each <= cpus + 1e-6
+    assert placement.concurrent * placement.workers * placement.worker_gpus <= gpus
+    assert 0 < placement.decode.task_cpus <= placement.decode.cpus
+    assert placement.concurrent * placement.decode.object_store_bytes <= have.object_store_bytes
+
+
+def test_local_storage_on_several_nodes_is_refused_by_field(tmp_path):
+    with pytest.raises(UserError, match=r"storage\.path: .* is on one node"):
+        check_reachable(nodes=3, can_grow=False, locations={"storage.path": str(tmp_path)})
+    with pytest.raises(UserError, match=r"tracking\.uri"):
+        check_reachable(nodes=1, can_grow=True, locations={"tracking.uri": "sqlite:////data/mlflow.db"})
+
+
+def test_one_node_or_shared_locations_pass(tmp_path):
+    check_reachable(nodes=1, can_grow=False, locations={"storage.path": str(tmp_path)})
+    check_reachable(
+        nodes=3, can_grow=True, locations={"storage.path": "s3://b/x", "tracking.uri": "http://h:5000"}
+    )
