@@ -5,6 +5,7 @@ that its weights fit. Shapes: B clips, T frames, H x W token grid, L = T*H*W tok
 of a window, C channels.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -190,6 +191,7 @@ class SpaceTimeSwin(Backbone):
         window: Attention window along (T, H, W) in tokens; an axis shorter than it is attended whole.
         patch: Pixels of a patch along (T, H, W); one frame deep in the paper, so that T is kept throughout.
         drop_path: Stochastic depth of the last block, in [0, 1); rises linearly from 0 at the first.
+        init_std: Deviation of the truncated normal that linear weights are drawn from.
     """
 
     def __init__(
@@ -201,6 +203,7 @@ class SpaceTimeSwin(Backbone):
         window: Size3 = (8, 7, 7),
         patch: Size3 = (1, 4, 4),
         drop_path: float = 0.0,
+        init_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(dim, patch)
@@ -219,7 +222,7 @@ class SpaceTimeSwin(Backbone):
         )
         self.feature_dim = dim * 2 ** (len(depths) - 1)
         self.norm = nn.LayerNorm(self.feature_dim)
-        self.apply(_initialise)
+        self.apply(partial(_initialise, std=init_std))
 
     def forward(self, clip: Tensor) -> Tensor:
         """(B, 3, T, H, W) float, normalised -> (B, feature_dim)."""
@@ -234,9 +237,9 @@ class SpaceTimeSwin(Backbone):
         return self.patch_embed.proj
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, *, std: float) -> None:
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        trunc_normal_(module.weight, std=std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv3d) and module.bias is not None:
