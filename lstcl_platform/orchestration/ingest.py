@@ -24,8 +24,9 @@ from lstcl_platform.orchestration.chunk_source import CHUNK_COLUMN, SOURCE_BLOCK
 Batch = Mapping[str, NDArray[Any]]
 Decode = Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
 
-SOURCE_CPUS = 0.01
-"""Reserved by the one source task, which sleeps nearly always; a whole CPU would be taken from decoding."""
+SOURCE_CPUS = 0
+"""Reserved by the one source task, which sleeps nearly always. With any share of a CPU Ray sets part of the stage's CPUs
+aside for it, and a decode task that needs all of them never starts while the source lives."""
 
 MAX_DECODE_RETRIES = 3
 """A decode task that dies (a crash in native code, no memory) is tried again this often; Ray's default is for ever."""
@@ -149,12 +150,8 @@ def build_dataset(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset
         DecodeChunk(decode, deal),
         batch_size=1,
         num_cpus=share.task_cpus,
-        ray_remote_args_fn=_decode_task_args,
+        max_retries=MAX_DECODE_RETRIES,
     )
-
-
-def _decode_task_args() -> dict[str, int]:
-    return {"max_retries": MAX_DECODE_RETRIES}
 
 
 def ordered_split(share: DecodeShare) -> Any:

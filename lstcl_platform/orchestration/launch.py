@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lstcl_platform.orchestration.baselines import launch_baselines
 from lstcl_platform.orchestration.board import create_board
 from lstcl_platform.orchestration.cluster import Capacity, connected
 from lstcl_platform.orchestration.job import StageJob
@@ -119,6 +120,11 @@ def launch(
         if todo:
             jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
             interrupted = _run(jobs, recorder, launches=launches, tracker=tracker, view=view)
+        if not interrupted:
+            for experiment in study.experiments:
+                spec = experiment.resolved
+                found = launch_baselines(spec, study.data, storage=storage, view=view)
+                tracker.log_launch_metrics(launches[spec.name], found)
         return _conclude(recorder, launches, interrupted=interrupted, tracker=tracker, figures=figures)
 
 

@@ -14,6 +14,8 @@ from lstcl_platform.tracking.records import Status, TrialResult
 BASELINES: Mapping[str, str] = {
     "baseline_majority": "majority class",
     "baseline_mean_frame": "nearest neighbour on the mean frame",
+    "baseline_random_frame": "on one random frame",
+    "baseline_hue_histogram": "on a hue histogram",
 }
 """Metrics of a launch that say what a model without learning scores, and how they are shown."""
 

@@ -100,10 +100,9 @@ def test_a_failed_stage_is_reported_and_its_descendants_are_skipped(ray_address,
     values = study_values(
         study_videos,
         tmp_path / "runs",
-        # An absurd learning rate makes the loss overflow; the stage fails, the scratch trial does not.
-        pretrain__lr_base=1e38,
         resources__max_failures=0,
-        sweep={"cases": [{"name": "lstcl"}, {"name": "scratch", "pretrain": None}]},
+        # An absurd learning rate makes the loss overflow: that stage fails, the scratch trial does not.
+        sweep={"cases": [{"name": "lstcl", "pretrain.lr_base": 1e38}, {"name": "scratch", "pretrain": None}]},
     )
     spec = write_spec(tmp_path / "tiny.yaml", values)
     ended = run_cli("launch", spec, "--address", ray_address)

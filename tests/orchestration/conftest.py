@@ -1,0 +1,3 @@
+from tests.tracking.conftest import storage, tracker
+
+__all__ = ["storage", "tracker"]

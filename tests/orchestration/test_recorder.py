@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import pytest
+
+from lstcl_platform.orchestration.board import Board, Event
+from lstcl_platform.orchestration.recorder import Recorder
+from tests.tracking.conftest import make_study
+
+DATASET = {"name": "videos", "digest": "d" * 64, "source": "/data/train", "context": "training"}
+
+
+class Said:
+    def __init__(self):
+        self.messages = []
+
+    def message(self, text):
+        self.messages.append(text)
+
+    def update(self, progress):
+        pass
+
+
+class Case:
+    """A study of one trial with three stages, its recorder, and events of its stages."""
+
+    def __init__(self, tracker, name):
+        self.tracker = tracker
+        spec, trials, graph = make_study(name, [{"pretrain.clips.long_stride": 8}])
+        needed_by = (f"{name}/{trials[0].name}",)
+        stages = {key: replace(stage, trials=needed_by) for key, stage in graph.stages.items()}
+        self.name, self.graph = name, replace(graph, stages=stages)
+        self.pretrain, self.finetune, self.evaluate = self.graph.stages
+        launch = tracker.begin_launch(spec, requested={"name": name}, trials=trials, graph=self.graph)
+        self.view = Said()
+        self.recorder = Recorder(
+            tracker,
+            self.graph,
+            launches={name: launch},
+            finished={},
+            dataset_of=lambda stage: DATASET,
+            view=self.view,
+        )
+
+    def event(self, kind, *, stage=None, attempt=1, rank=0, **data):
+        return Event(kind=kind, stage=stage or self.pretrain, attempt=attempt, rank=rank, data=data)
+
+    def begin(self, stage, *, attempt=1, start_step=0):
+        started = {"start_step": start_step, "total": 4, "attempt_dir": f"/runs/{stage[:6]}/a{attempt}"}
+        self.recorder.handle([self.event("attempt", stage=stage, attempt=attempt, **started)])
+
+    def rows(self, steps, *, loss=1.0, **event):
+        return self.event("rows", rows=[{"step": step, "epoch": step / 2, "loss": loss} for step in steps], **event)
+
+    def finish(self, stage, **metrics):
+        nothing = ("weights", "weights_digest", "checkpoint", "predictions")
+        result = {"metrics": metrics, "steps": 4, "state_digest": "s", "fingerprint": {"threads": 1}}
+        result |= dict.fromkeys(nothing)
+        return self.recorder.complete(stage, {"status": "finished", "result": result})
+
+    @property
+    def recorded(self):
+        (trial,) = self.tracker.trial_results(self.name)
+        return trial
+
+
+@pytest.fixture
+def case(tracker, request):
+    return Case(tracker, request.node.name)
+
+
+def test_a_trial_is_finished_with_the_metrics_of_its_last_stage(case):
+    for stage in (case.pretrain, case.finetune):
+        case.begin(stage)
+        assert case.finish(stage, loss=0.5).key == stage
+        assert case.recorded.status != "finished"
+    case.begin(case.evaluate)
+    finished = case.finish(case.evaluate, top1=0.25, top5=0.75)
+    assert finished.fingerprint == {"threads": 1}
+    assert case.recorded.status == "finished"
+    assert case.recorded.metrics["top1"] == 0.25
+
+
+def test_rows_of_an_attempt_that_was_replaced_are_ignored(case):
+    case.begin(case.pretrain)
+    case.recorder.handle([case.rows([1, 2])])
+    case.begin(case.pretrain, attempt=2, start_step=2)
+    case.recorder.handle([case.rows([3, 4], loss=9.0, attempt=1), case.rows([3], loss=2.0, attempt=2)])
+    state = case.tracker.stage_runs([case.pretrain])[case.pretrain]
+    assert (state.step, state.attempt) == (3, 2)
+    assert case.recorder.progress.stages[case.pretrain].metrics["loss"] == 2.0
+    assert any("goes on from step 2 of 4" in text for text in case.view.messages)
+
+
+def test_a_failure_names_cause_and_log_and_skips_what_needs_the_stage(case):
+    case.begin(case.pretrain)
+    outcome = {"status": "failed", "error": "ValueError: no", "log": "/runs/a1/error.txt"}
+    assert case.recorder.complete(case.pretrain, outcome) is None
+    assert case.recorded.status == "failed"
+    states = case.recorder.progress.stages
+    assert [states[key].status for key in case.graph.stages] == ["failed", "skipped", "skipped"]
+    (message,) = case.view.messages
+    assert "ValueError: no" in message
+    assert "/runs/a1/error.txt" in message
+
+
+def test_a_driver_that_died_is_a_failure(case):
+    case.begin(case.pretrain)
+    assert case.recorder.complete(case.pretrain, None) is None
+    assert "driver process died" in case.tracker.stage_runs([case.pretrain])[case.pretrain].error
+
+
+def test_bad_videos_are_named_once_and_counted(case):
+    case.begin(case.pretrain)
+    bad = case.event("bad_video", problem="a.mp4: cut short")
+    case.recorder.handle([bad, bad, case.event("bad_video", problem="b.mp4: empty")])
+    assert sum("a.mp4: cut short" in text for text in case.view.messages) == 1
+    assert case.finish(case.pretrain).metrics["bad_videos"] == 3
+
+
+def test_closing_after_an_interruption_marks_running_stages_and_their_trial(case):
+    case.begin(case.pretrain)
+    case.recorder.close(interrupted=True)
+    assert case.recorded.status == "interrupted"
+    assert case.recorded.stages[0].status == "interrupted"
+
+
+def test_the_rank_that_was_silent_longest_is_the_one_named(case):
+    case.begin(case.pretrain)
+    case.recorder.handle([case.event("progress", rank=1, step=1, total=4, metrics={})])
+    state = case.recorder.progress.stages[case.pretrain]
+    state.heard[0] -= 40
+    rank, seconds = state.silent()
+    assert rank == 0
+    assert 39 < seconds < 60
+
+
+def test_a_board_gives_each_event_once_in_order():
+    board = Board()
+    events = [Event(kind="warning", stage="s", attempt=1, data={"text": str(i)}) for i in range(3)]
+    board.push(events[:1])
+    board.push(events[1:])
+    assert board.drain() == events
+    assert board.drain() == []
+    assert not board.stop_requested()
+    board.request_stop()
+    assert board.stop_requested()
