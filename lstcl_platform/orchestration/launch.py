@@ -23,7 +23,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.stages import Stage
 from lstcl_platform.tracking.location import artifact_location, local_folder, sqlite_file, tracking_uri
-from lstcl_platform.tracking.tracker import LaunchRun, Tracker
+from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, Tracker
 
 _PUMP_SECONDS = 0.3
 _HEARTBEAT_SECONDS = 5.0
@@ -61,6 +61,10 @@ class _Study:
     def first(self) -> ExperimentSpec:
         return self.experiments[0].resolved
 
+    @property
+    def tracking_uri(self) -> str:
+        return tracking_uri(self.first.tracking, self.first.storage)
+
 
 def launch(
     experiments: Sequence[LoadedExperiment],
@@ -82,32 +86,12 @@ def launch(
     Raises:
         UserError: wrong input; nothing was run.
     """
-    first = experiments[0].resolved
-    storage = _storage_folder(experiments)
-    uri = tracking_uri(first.tracking, first.storage)
-    database = sqlite_file(uri)
-    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
-        # MLflow takes seconds to import, and a new store more to create: meanwhile the data is indexed.
-        opening = pool.submit(Tracker, uri, artifact_location=artifact_location(uri, first.storage))
-        study = _study(experiments, storage=storage, view=view)
-        capacity = None
-        if database is not None and not database.exists():  # an empty store holds no finished stage
-            capacity = stack.enter_context(connected(address))
-        tracker = opening.result()
-        finished = tracker.finished(study.graph.stages)
+    study = _study(experiments, view=view)
+    with ExitStack() as stack:
+        tracker, finished, capacity = _connect(study, address=address, stack=stack)
         todo = [stage for key, stage in study.graph.stages.items() if key not in finished]
-        if todo and capacity is None:
-            capacity = stack.enter_context(connected(address))
-        placements = _preflight(todo, capacity, uri=uri, storage=storage, view=view) if capacity else {}
-        launches = {
-            experiment.resolved.name: tracker.begin_launch(
-                experiment.resolved,
-                requested=experiment.requested,
-                trials=expansion.trials,
-                graph=study.graph,
-            )
-            for experiment, expansion in zip(study.experiments, study.expansions, strict=True)
-        }
+        placements = _preflight(study, todo, capacity, view=view) if capacity else {}
+        launches = _begin(study, tracker)
         recorder = Recorder(
             tracker,
             study.graph,
@@ -121,11 +105,47 @@ def launch(
             jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
             interrupted = _run(jobs, recorder, launches=launches, tracker=tracker, view=view)
         if not interrupted:
-            for experiment in study.experiments:
-                spec = experiment.resolved
-                found = launch_baselines(spec, study.data, storage=storage, view=view)
-                tracker.log_launch_metrics(launches[spec.name], found)
+            _log_baselines(study, launches, tracker=tracker, view=view)
         return _conclude(recorder, launches, interrupted=interrupted, tracker=tracker, figures=figures)
+
+
+def _connect(
+    study: _Study, *, address: str | None, stack: ExitStack
+) -> tuple[Tracker, dict[str, FinishedStage], Capacity | None]:
+    """Open tracking, and the cluster if a stage is left to run; both take seconds, so at once where that is sure."""
+    database = sqlite_file(study.tracking_uri)
+    store_is_new = database is not None and not database.exists()
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(
+            Tracker,
+            study.tracking_uri,
+            artifact_location=artifact_location(study.tracking_uri, study.first.storage),
+        )
+        capacity = stack.enter_context(connected(address)) if store_is_new else None
+        tracker = opening.result()
+    finished = tracker.finished(study.graph.stages)
+    if capacity is None and len(finished) < len(study.graph.stages):
+        capacity = stack.enter_context(connected(address))
+    return tracker, finished, capacity
+
+
+def _begin(study: _Study, tracker: Tracker) -> dict[str, LaunchRun]:
+    return {
+        experiment.resolved.name: tracker.begin_launch(
+            experiment.resolved,
+            requested=experiment.requested,
+            trials=expansion.trials,
+            graph=study.graph,
+        )
+        for experiment, expansion in zip(study.experiments, study.expansions, strict=True)
+    }
+
+
+def _log_baselines(study: _Study, launches: Mapping[str, LaunchRun], *, tracker: Tracker, view: View) -> None:
+    for experiment in study.experiments:
+        spec = experiment.resolved
+        found = launch_baselines(spec, study.data, storage=study.storage, view=view)
+        tracker.log_launch_metrics(launches[spec.name], found)
 
 
 def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
@@ -145,7 +165,8 @@ def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
     return folder
 
 
-def _study(experiments: Sequence[LoadedExperiment], *, storage: Path, view: View) -> _Study:
+def _study(experiments: Sequence[LoadedExperiment], *, view: View) -> _Study:
+    storage = _storage_folder(experiments)
     expansions = tuple(expand(experiment.resolved) for experiment in experiments)
     for expansion in expansions:
         for cell in expansion.excluded:
@@ -159,12 +180,12 @@ def _study(experiments: Sequence[LoadedExperiment], *, storage: Path, view: View
 
 
 def _preflight(
-    todo: Sequence[Stage], capacity: Capacity, *, uri: str, storage: Path, view: View
+    study: _Study, todo: Sequence[Stage], capacity: Capacity, *, view: View
 ) -> dict[str, Placement]:
     check_reachable(
         nodes=capacity.nodes,
         can_grow=capacity.can_grow,
-        locations={"tracking.uri": uri, "storage.path": str(storage)},
+        locations={"tracking.uri": study.tracking_uri, "storage.path": str(study.storage)},
     )
     chains = sum(1 for stage in todo if stage.kind == "evaluate")
     placements = {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in todo}
