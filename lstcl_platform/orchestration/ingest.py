@@ -25,7 +25,7 @@ Batch = Mapping[str, NDArray[Any]]
 Decode = Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
 
 SOURCE_CPUS = 0
-"""Reserved by the one source task, which sleeps nearly always. With any share of a CPU Ray sets part of the stage's CPUs
+"""Reserved by the one source task, which sleeps nearly always. With any share of a CPU, Ray sets CPUs of the stage
 aside for it, and a decode task that needs all of them never starts while the source lives."""
 
 MAX_DECODE_RETRIES = 3
