@@ -6,7 +6,7 @@ alone allows; with LSTCL_ALL_GROUPS=1, as in `.ci/run`, a group of which no test
 
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import pytest
@@ -23,7 +23,7 @@ TOOLS = {"browser": (("chromium", "chromedriver"), "install Chromium and its dri
 """Programs that a group needs beside what pip installs, and what to do when they are missing."""
 
 collected: Counter[str] = Counter()
-ran: Counter[str] = Counter()
+ran: defaultdict[str, set[str]] = defaultdict(set)
 
 
 def group_of(item: pytest.Item) -> str:
@@ -70,8 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    if call.when == "call" and not (call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception)):
-        ran[group_of(item)] += 1
+    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
+    if not skipped and (call.when == "call" or call.excinfo is not None):
+        ran[group_of(item)].add(item.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -87,4 +88,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             failed = is_strict() and group in required()
             terminalreporter.line(f"{group:8} LEFT OUT: {reasons[group]}", red=failed, yellow=not failed)
         elif ran[group]:
-            terminalreporter.line(f"{group:8} {ran[group]} of {collected[group]} ran")
+            terminalreporter.line(f"{group:8} {len(ran[group])} of {collected[group]} ran")
