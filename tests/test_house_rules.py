@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from lstcl_platform.cli.main import app
+from lstcl_platform.specs import expand, load_experiment
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ("lstcl_platform", "tests", "benchmarks")
@@ -151,6 +152,13 @@ def test_documented_files_exist(document):
     named = set(NAMED_PATH.findall(text)) | set(re.findall(r"experiments/\w+\.yaml", text))
     assert named
     assert not sorted(path for path in named if not (ROOT / path).exists())
+
+
+def test_the_study_of_the_readme_can_be_planned(tmp_path):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    spec = tmp_path / "my_study.yaml"
+    spec.write_text(text)
+    assert len(expand(load_experiment(spec)).trials) == 5, "the text before it says five cells"
 
 
 def test_the_gate_runs_the_test_command_of_the_readme():
