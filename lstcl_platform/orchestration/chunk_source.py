@@ -1,25 +1,29 @@
 """The source of a stage's stream: the numbers 0, 1, 2, ... of its chunks, produced as they are needed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 from ray.data.block import BlockMetadata
+from ray.data.context import DataContext
 from ray.data.datasource import Datasource, ReadTask
 
 CHUNK_COLUMN = "chunk"
 
-SOURCE_BLOCK_BYTES = 192 * 1024
-"""Block size the dataset must be set to: a row of the source is a little larger, so each becomes a block of its own."""
+SOURCE_BLOCK_BYTES = 1
+"""Block size the dataset must be set to: smaller than any row, so each row becomes a block of its own."""
 
-_ROW_BYTES = 256 * 1024
+SOURCE_LEAD = 512
+"""Chunk numbers that may wait to be decoded: more than the decode tasks started in one round of Ray's scheduler."""
+
+_POLICIES = "backpressure_policies.enabled"
 
 
 class ChunkSource(Datasource):  # type: ignore[misc]  # ray ships no types
-    """One row a block: a chunk number, and ballast.
+    """One row a block: a chunk number.
 
-    Ray throttles a source by the bytes that wait behind it. Integers weigh nothing: without ballast it queues millions
-    of them, and gigabytes of bookkeeping, before the first chunk is decoded. Ray's own `range` also plans every block
-    up front, or needs a repartition that occupies a CPU; both delay the first of 48 million samples by minutes.
+    Ray's own `range` plans every block up front, or needs a repartition that occupies a CPU; both delay the first of
+    48 million samples by minutes.
 
     Args:
         chunks: how many.
@@ -31,7 +35,7 @@ class ChunkSource(Datasource):  # type: ignore[misc]  # ray ships no types
 
     def estimate_inmemory_data_size(self) -> int:
         """Bytes of all rows."""
-        return self._chunks * _ROW_BYTES
+        return self._chunks * 8
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: object | None = None
@@ -42,7 +46,30 @@ class ChunkSource(Datasource):  # type: ignore[misc]  # ray ships no types
         return [ReadTask(lambda: _rows(chunks), metadata)]
 
 
+def bound_source(context: DataContext) -> None:
+    """Keep the source of a dataset with this context at most SOURCE_LEAD chunks ahead of decoding.
+
+    Ray throttles a source by the bytes that wait behind it. Integers weigh nothing: it would queue millions of them,
+    and gigabytes of bookkeeping, before the first chunk is decoded.
+    """
+    from ray.data._internal.execution.backpressure_policy import (
+        ENABLED_BACKPRESSURE_POLICIES,
+        BackpressurePolicy,
+    )
+    from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
+
+    class SourceLead(BackpressurePolicy):  # type: ignore[misc]  # ray ships no types
+        def max_task_output_bytes_to_read(self, op: Any) -> int | None:
+            if not any(isinstance(before, InputDataBuffer) for before in op.input_dependencies):
+                return None
+            waiting = sum(
+                self._topology[after].total_enqueued_input_blocks() for after in op.output_dependencies
+            )
+            return 0 if waiting >= SOURCE_LEAD else None
+
+    context.set_config(_POLICIES, [*ENABLED_BACKPRESSURE_POLICIES, SourceLead])
+
+
 def _rows(chunks: int) -> Iterator[pa.Table]:
-    ballast = pa.array([bytes(_ROW_BYTES)], type=pa.binary())
     for chunk in range(chunks):
-        yield pa.table({CHUNK_COLUMN: pa.array([chunk], type=pa.int64()), "ballast": ballast})
+        yield pa.table({CHUNK_COLUMN: pa.array([chunk], type=pa.int64())})

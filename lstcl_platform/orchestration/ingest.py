@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
-from lstcl_platform.orchestration.chunk_source import CHUNK_COLUMN, SOURCE_BLOCK_BYTES, ChunkSource
+from lstcl_platform.orchestration.chunk_source import (
+    CHUNK_COLUMN,
+    SOURCE_BLOCK_BYTES,
+    ChunkSource,
+    bound_source,
+)
 
 Batch = Mapping[str, NDArray[Any]]
 Decode = Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
@@ -171,6 +176,7 @@ def ordered_split(share: DecodeShare) -> Any:
             for name, dataset in datasets.items():
                 copy = dataset.copy(dataset)
                 copy.context.target_max_block_size = SOURCE_BLOCK_BYTES
+                bound_source(copy.context)
                 copy.context.execution_options = ExecutionOptions(
                     preserve_order=True,
                     label_selector=dict(share.label_selector) or None,
