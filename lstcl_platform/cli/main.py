@@ -5,6 +5,7 @@ import sys
 import typer
 
 from lstcl_platform.cli import control, launch, plan, results
+from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
 
@@ -23,6 +24,7 @@ app.command("logs")(control.logs)
 app.command("compare")(results.compare)
 app.command("schema")(plan.schema)
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

@@ -16,6 +16,9 @@ SOURCE_BLOCK_BYTES = 1
 SOURCE_LEAD = 512
 """Chunk numbers that may wait to be decoded: more than the decode tasks started in one round of Ray's scheduler."""
 
+_SOURCE_BUFFER = 16
+"""Chunk numbers handed over at a time; with Ray's 2, a busy scheduler makes decoding wait for numbers."""
+
 _POLICIES = "backpressure_policies.enabled"
 
 
@@ -67,6 +70,7 @@ def bound_source(context: DataContext) -> None:
             )
             return 0 if waiting >= SOURCE_LEAD else None
 
+    context._max_num_blocks_in_streaming_gen_buffer = _SOURCE_BUFFER
     context.set_config(_POLICIES, [*ENABLED_BACKPRESSURE_POLICIES, SourceLead])
 
 

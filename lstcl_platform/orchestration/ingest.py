@@ -9,6 +9,7 @@ the deal of chunks to ranks still cannot shift.
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -149,14 +150,18 @@ def _from_cells(cells: NDArray[Any]) -> NDArray[Any]:
 def build_dataset(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
     """The stream of decoded chunks of one stage, as a lazy Ray dataset: one source task, then decode tasks."""
     import ray
+    from ray.util.annotations import RayDeprecationWarning
 
     source = ray.data.read_datasource(ChunkSource(deal.chunks), num_cpus=SOURCE_CPUS, override_num_blocks=1)
-    return source.map_batches(
-        DecodeChunk(decode, deal),
-        batch_size=1,
-        num_cpus=share.task_cpus,
-        max_retries=MAX_DECODE_RETRIES,
-    )
+    with warnings.catch_warnings():
+        # No named parameter takes the place of max_retries yet.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return source.map_batches(
+            DecodeChunk(decode, deal),
+            batch_size=1,
+            num_cpus=share.task_cpus,
+            max_retries=MAX_DECODE_RETRIES,
+        )
 
 
 def ordered_split(share: DecodeShare) -> Any:

@@ -1,0 +1,183 @@
+"""Ingest, measured: what one core decodes, and what the workers of a stage receive through Ray Data."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from lstcl_platform.orchestration.cluster import Capacity, connected
+from lstcl_platform.orchestration.ingest import Batch, Deal, build_dataset, checked_batches, ordered_split
+from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of
+from lstcl_platform.orchestration.preflight import Placement, place
+from lstcl_platform.orchestration.prepare import prepare_data
+from lstcl_platform.orchestration.progress import View
+from lstcl_platform.specs import LoadedExperiment, build_graph, expand
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.stages import StageKind
+from lstcl_platform.tracking.location import local_folder
+from lstcl_platform.video.samples import EvaluateSamples
+
+_DATASET = "samples"
+_ENDLESS_STEPS = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestRates:
+    """What `bench_ingest` measured; rates are samples a second.
+
+    Attributes:
+        trial: name of the trial.
+        stage: kind of the stage.
+        workers: training processes that received.
+        decode_cpus: CPUs that decoding held.
+        alone: decoded in this process on one thread, by wall time.
+        alone_cpu: the same by process CPU time, which other load on the machine hardly changes.
+        alone_samples: samples behind these two.
+        stream: received by all workers together, from the first batch of each on; None if there was no second.
+        stream_per_cpu: the same for one of `decode_cpus`.
+        stream_samples: samples behind these two.
+        first_batch_seconds: from asking for data to the first batch of the slowest worker.
+    """
+
+    trial: str
+    stage: StageKind
+    workers: int
+    decode_cpus: float
+    alone: float
+    alone_cpu: float
+    alone_samples: int
+    stream: float | None
+    stream_per_cpu: float | None
+    stream_samples: int
+    first_batch_seconds: float
+
+
+def bench_ingest(
+    experiment: LoadedExperiment,
+    *,
+    stage: StageKind,
+    seconds: float,
+    view: View,
+    address: str | None = None,
+) -> IngestRates:
+    """Measure the ingest of a stage of the first trial of `experiment`; trains nothing, records nothing.
+
+    Args:
+        experiment: loaded spec; its data is prepared as by a launch.
+        stage: which stage's samples.
+        seconds: how long each of the two ways runs; evaluation ends earlier when its videos do.
+        view: told what is done.
+        address: Ray cluster (`auto` or HOST:PORT); None starts a local one.
+
+    Raises:
+        UserError: wrong input, or the first trial has no such stage.
+    """
+    place_job = _prepare(experiment, stage, view=view)
+    with connected(address) as capacity:
+        job = place_job(capacity)
+        samples, deal = _endless(job)
+        decode_cpus = job.placement.decode.cpus
+        view.message(f"{stage} through Ray Data: {deal.world} workers, {decode_cpus:g} CPUs decode")
+        ranks = _through_ray(samples, deal, job.placement, seconds=seconds)
+    # Once Ray's processes are gone, so that they do not compete.
+    view.message("decode alone: one thread of this process")
+    count, wall, cpu = _alone(samples, deal, seconds=seconds)
+    received = [rank for rank in ranks if rank["samples"]]
+    stream = sum(rank["samples"] / rank["seconds"] for rank in received) if received else None
+    return IngestRates(
+        trial=job.stage.trials[0],
+        stage=stage,
+        workers=deal.world,
+        decode_cpus=decode_cpus,
+        alone=count / wall,
+        alone_cpu=count / cpu,
+        alone_samples=count,
+        stream=stream,
+        stream_per_cpu=stream / decode_cpus if stream else None,
+        stream_samples=int(sum(rank["samples"] for rank in ranks)),
+        first_batch_seconds=max(rank["first"] for rank in ranks),
+    )
+
+
+def _prepare(experiment: LoadedExperiment, kind: StageKind, *, view: View) -> Callable[[Capacity], StageJob]:
+    """The stage as a launch would run it, once the cluster is known."""
+    spec = experiment.resolved
+    storage = local_folder(spec.storage)
+    if storage is None:
+        raise UserError(f"storage.path: {spec.storage.path} is a URI; manifests are kept in a folder")
+    trial = expand(spec).trials[0]
+    data = prepare_data([trial], storage=storage, view=view)
+    graph = build_graph([trial], manifests={path: found.manifest.digest for path, found in data.items()})
+    stages = {stage.kind: stage for stage in graph.stages.values()}
+    if kind not in stages:
+        raise UserError(
+            f"{experiment.path}: the first trial, {trial.name}, has no {kind}, only {', '.join(stages)}"
+        )
+
+    def placed(capacity: Capacity) -> StageJob:
+        return StageJob(
+            stage=stages[kind],
+            train_manifest=str(data[trial.spec.data.train].snapshot),
+            val_manifest=str(data[trial.spec.data.val].snapshot),
+            stage_dir="",
+            placement=place(trial.spec.resources, capacity, stages=1),
+            checkpoint=spec.checkpoint,
+            log_every_steps=spec.tracking.log_every_steps,
+            board=None,
+        )
+
+    return placed
+
+
+def _endless(job: StageJob) -> tuple[Samples, Deal]:
+    """What the stage reads; a training stage's epochs go on past the last, so that a short one can be measured."""
+    samples = samples_of(job)
+    deal = deal_of(job, samples)
+    return samples, deal if isinstance(samples, EvaluateSamples) else replace(deal, steps=_ENDLESS_STEPS)
+
+
+def _through_ray(
+    samples: Samples, deal: Deal, placement: Placement, *, seconds: float
+) -> list[Mapping[str, float]]:
+    """What each worker received; workers are tasks that reserve what training would."""
+    import ray
+
+    dataset = build_dataset(samples, deal=deal, share=placement.decode)
+    shards = ordered_split(placement.decode).configure({_DATASET: dataset}, deal.world)
+    task = ray.remote(num_cpus=placement.worker_cpus, num_gpus=placement.worker_gpus, max_retries=0)(_receive)
+    ranks = [task.remote(shard[_DATASET], deal, rank, seconds) for rank, shard in enumerate(shards)]
+    return cast("list[Mapping[str, float]]", ray.get(ranks))
+
+
+def _receive(shard: Any, deal: Deal, rank: int, seconds: float) -> dict[str, float]:
+    """Take batches and do nothing with them."""
+    asked = time.perf_counter()
+    batches = checked_batches(shard, deal=deal, rank=rank)
+    next(batches)
+    began = now = time.perf_counter()
+    count = 0
+    for batch in batches:
+        count += _videos_in(batch)
+        now = time.perf_counter()
+        if now - began >= seconds:
+            break
+    return {"first": began - asked, "samples": float(count), "seconds": now - began}
+
+
+def _alone(samples: Samples, deal: Deal, *, seconds: float) -> tuple[int, float, float]:
+    """Samples decoded one chunk after the other, wall seconds and process CPU seconds that took."""
+    import torch
+
+    torch.set_num_threads(1)
+    samples(deal.positions(0))  # imports, and the manifest
+    count = chunk = 0
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds and chunk < deal.chunks:
+        count += _videos_in(samples(deal.positions(chunk)))
+        chunk += 1
+    return count, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _videos_in(batch: Batch) -> int:
+    """Samples that are not padding."""
+    return int((batch["video"] >= 0).sum())
