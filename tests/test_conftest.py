@@ -41,7 +41,8 @@ def session(tmp_path):
     def run(*arguments: str, tools: bool, strict: bool) -> tuple[int, str]:
         for name in ("chromium", "chromedriver") if tools else ():
             (programs / name).touch(mode=0o755)
-        environment = {name: value for name, value in os.environ.items() if name != "LSTCL_ALL_GROUPS"}
+        outer = ("LSTCL_ALL_GROUPS", "PYTEST_ADDOPTS")
+        environment = {name: value for name, value in os.environ.items() if name not in outer}
         environment |= {"PATH": str(programs), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         environment |= {"LSTCL_ALL_GROUPS": "1"} if strict else {}
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
