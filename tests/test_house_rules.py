@@ -29,6 +29,7 @@ COMMANDS = {
     "compare",
     "schema",
     "data index",
+    "bench ingest",
 }
 """The public surface: a command that comes or goes is a decision, not a side effect."""
 MACHINE_PATH = re.compile(r"(?<![\w.*}/])/(?:work|home|root|Users|tmp/venv)/")
