@@ -65,7 +65,7 @@ def run(
         allow_numerics_change: see `launch`.
         again: the command that goes on where this one stopped.
     """
-    from lstcl_platform.cli.live import make_view, progress_console
+    from lstcl_platform.cli.live import make_view, progress_console, say
     from lstcl_platform.orchestration.launch import launch as run_launch
 
     console = progress_console()
@@ -81,7 +81,7 @@ def run(
             )
         except KeyboardInterrupt:
             view.close()
-            console.print(f"stopped; go on with: {again}")
+            say(console, f"stopped; go on with: {again}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         finally:
             view.close()
@@ -101,45 +101,35 @@ def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
 
 
 def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
-    from lstcl_platform.cli.live import progress_console
+    from lstcl_platform.cli.live import progress_console, say
     from lstcl_platform.cli.results import comparison_of, make_console
     from lstcl_platform.results.tables import comparison_table
     from lstcl_platform.tracking.secrets import mask_text
 
-    console, progress = make_console(), outcome.progress
-    console.print(comparison_table(comparison_of(outcome.tracker, names, metric="top1"), width=console.width))
-    told = progress_console()
+    console, progress, told = make_console(), outcome.progress, progress_console()
+    comparison = comparison_of(outcome.tracker, names, metric="top1")
+    console.print(comparison_table(comparison, width=console.width))
     ran, cached = progress.count("finished"), progress.count("cached")
-    told.print(
-        f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed.", highlight=False
-    )
+    say(told, f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed.")
     for stage in progress.stages.values():
+        name = f"{stage.kind} {stage.key[:10]} ({stage.label})"
         if stage.status == "failed":
-            told.print(
-                f"failed: {stage.kind} {stage.key[:10]} ({stage.label}): {stage.error}; log: {stage.attempt_dir}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            say(told, f"failed: {name}: {stage.error}; log: {stage.attempt_dir}")
         if stage.bad_videos:
-            told.print(
-                f"bad videos in {stage.kind} {stage.key[:10]}: {sum(stage.bad_videos.values())} samples replaced, "
-                f"{len(stage.bad_videos)} videos: {'; '.join(stage.bad_videos)}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
+            say(
+                told,
+                f"bad videos in {name}: {sum(stage.bad_videos.values())} samples, {len(stage.bad_videos)} videos: "
+                f"{'; '.join(stage.bad_videos)}",
             )
     if outcome.status == "interrupted":
-        told.print(f"stopped; go on with: {again}", highlight=False, markup=False)
+        say(told, f"stopped; go on with: {again}")
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.status == "failed":
-        told.print(f"what is finished stays; try the rest again with: {again}", highlight=False, markup=False)
+        say(told, f"what is finished stays; try the rest again with: {again}")
         raise typer.Exit(EXIT_FAILED)
-    names_text = " ".join(names)
-    told.print(
-        f"Next: lstcl-platform compare {names_text} --plot comparison.png, or look at all runs with: "
-        f"mlflow ui --backend-store-uri {mask_text(outcome.tracker.uri)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    say(told, f"Next: lstcl-platform compare {' '.join(names)} --plot comparison.png")
+    say(
+        told,
+        f"All runs and curves: mlflow ui --backend-store-uri {mask_text(outcome.tracker.uri)} "
+        "(choose 'Model training' at the top left)",
     )

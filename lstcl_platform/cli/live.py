@@ -61,7 +61,7 @@ class LiveView:
 
     def message(self, text: str) -> None:
         """Print `text` above the table."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, text)
 
     def update(self, progress: LaunchProgress) -> None:
         """Redraw."""
@@ -135,3 +135,8 @@ def _alarm(stage: StageProgress) -> str:
 def progress_console() -> Console:
     """Console on stderr for progress: stdout is for results. Respects NO_COLOR and the terminal's width."""
     return Console(file=sys.stderr)
+
+
+def say(console: Console, text: str) -> None:
+    """Print `text` as it is, on one line however long: paths and commands are there to be copied."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

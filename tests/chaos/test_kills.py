@@ -137,7 +137,7 @@ def test_interrupting_writes_a_checkpoint_says_how_to_go_on_and_exits_130(tmp_pa
     finally:
         launched.close()
     text = launched.log.read_text()
-    assert f"go on with: lstcl-platform launch {spec}" in text.replace("\n", " ")
+    assert f"go on with: lstcl-platform launch {spec}" in text
     assert "Traceback" not in text
     (checkpoint,) = checkpoints(tmp_path / "runs")
     assert int(checkpoint.name.removeprefix("step-")) > 0

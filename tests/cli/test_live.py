@@ -27,7 +27,9 @@ def progress():
         attempt_dir="/runs/aaa/a2",
     )
     waiting = StageProgress(key="b" * 64, kind="finetune", label="short=8 long=32")
-    done = StageProgress(key="c" * 64, kind="evaluate", label="scratch", status="cached", metrics={"top1": 0.5})
+    done = StageProgress(
+        key="c" * 64, kind="evaluate", label="scratch", status="cached", metrics={"top1": 0.5}
+    )
     return LaunchProgress(names=("study",), stages={stage.key: stage for stage in (running, waiting, done)})
 
 

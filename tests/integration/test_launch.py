@@ -58,8 +58,19 @@ def test_launch_compares_and_launching_again_runs_only_what_is_new(ray_address, 
     assert "2 stages ran, 5 were done before, 0 failed." in more.stderr
     assert len(attempts(storage)) == len(before) + 2
 
+    resumed = run_cli("resume", "tiny", "--storage", storage, "--address", ray_address)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "0 stages ran, 7 were done before, 0 failed." in resumed.stderr
+    assert resumed.stdout == more.stdout
+
     listed = run_cli("compare", "tiny", "--storage", storage, "--format", "json")
-    assert len(json.loads(listed.stdout)) >= 1
+    names = {cell["name"] for cell in json.loads(listed.stdout)["cells"]}
+    assert names == {"long=2 stride=2", "long=2 stride=3", "scratch"}
+    told = run_cli("logs", "tiny", "--storage", storage)
+    assert "rank0.log" in told.stdout
+    idle = run_cli("stop", "tiny", "--storage", storage)
+    assert idle.returncode == 2
+    assert "not running" in idle.stderr
 
 
 def test_damaged_videos_are_named_and_counted_and_the_study_goes_on(ray_address, study_videos, tmp_path):

@@ -49,7 +49,9 @@ class Case:
         self.recorder.handle([self.event("attempt", stage=stage, attempt=attempt, **started)])
 
     def rows(self, steps, *, loss=1.0, **event):
-        return self.event("rows", rows=[{"step": step, "epoch": step / 2, "loss": loss} for step in steps], **event)
+        return self.event(
+            "rows", rows=[{"step": step, "epoch": step / 2, "loss": loss} for step in steps], **event
+        )
 
     def finish(self, stage, **metrics):
         nothing = ("weights", "weights_digest", "checkpoint", "predictions")
