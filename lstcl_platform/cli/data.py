@@ -41,14 +41,14 @@ def index(
 
     target = output or Path(f"{source.resolve().stem if source.is_file() else source.resolve().name}.parquet")
     previous = Manifest.load(target) if target.exists() else None
-    with _progress(f"Indexing {source}") as progress:
+    with progress_bar(f"Indexing {source}") as progress:
         manifest = index_videos(source, previous=previous, progress=progress)
     manifest.save(target)
     _summarise(manifest, target)
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal; elsewhere a line for every tenth of the work."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import control, launch, plan, results
+from lstcl_platform.cli import control, launch, plan, results, synthesize
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
@@ -23,6 +23,7 @@ app.command("stop")(control.stop)
 app.command("logs")(control.logs)
 app.command("compare")(results.compare)
 app.command("schema")(plan.schema)
+data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 

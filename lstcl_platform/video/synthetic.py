@@ -2,10 +2,11 @@
 
 A sprite wanders over a changing background while its colour alternates between two of four hues, each
 held for 2.5 to 4 seconds: the class is which two. One frame, or a clip shorter than a hue is held, shows one
-of them at best, and each hue belongs to three classes of six. Shape, size, speed, path, turn, camera shake,
-tint and brightness vary from video to video and tell nothing. What would give the class away without looking
-for seconds is taken out: the background makes up for the sprite's share of the frame's mean colour, and it
-fades to another one about every half second, so that two clips of one video cannot be matched by it.
+of them at best, and each hue belongs to three classes of six. Speed varies from video to video; shape, size,
+path, turn, camera shake, tint and brightness vary all the time. So two clips of one video have little but the
+class in common: a shape or a background that lasted would be the easier way to match them, and all that is
+learnt. The background makes up for the sprite's share of the frame's mean colour, which would give its hue
+away.
 
 It is a set of colour programmes, not of motion: a histogram of the hues over the whole video tells the class
 (`baselines` says how well).
@@ -37,19 +38,18 @@ FPS = 30
 HUES = {"red": 0.0, "lime": 0.25, "cyan": 0.5, "violet": 0.75}
 """The four hues, in turns of the colour circle."""
 CLASSES: tuple[str, ...] = tuple("-".join(pair) for pair in itertools.combinations(HUES, 2))
-"""Class names, sorted as their folders are: which two hues alternate."""
+"""Class names: which two hues alternate."""
 FORMAT = 1
 """Raised when the same spec renders other pixels: an older set is then not taken for a current one."""
 MARKER = ".synthetic.json"
 """File in a rendered folder that says what it was rendered from, and whether it is complete."""
 
 _HOLD_SECONDS = (2.5, 4.0)
-_BACKGROUND_SECONDS = (0.4, 0.9)
+_BACKGROUND_SECONDS = (0.5, 1.2)
 _BLEND_SECONDS = 0.2
 # A bright background: patch tokens are normalised one by one, so where it is near the mean grey that clips are
 # centred on, its noise is as strong as the sprite, and nothing is learnt in minutes.
 _BACKGROUND_LEVEL = 0.72
-_SHAPES = ("disc", "square", "diamond")
 _GRID = 5  # texture cells a side: smooth enough that H.264 spends its bits on the sprite
 _SPLIT_CODES: dict[Split, int] = {"train": 0, "val": 1}
 # Seven frames in eight are B-frames that nothing refers to, so a clip is decoded without most of its video.
@@ -268,7 +268,7 @@ def _background(rng: np.random.Generator, frames: int, side: int, shake: FloatAr
     weights = _segments(rng, frames, _BACKGROUND_SECONDS)
     cells = (len(weights), _GRID * _GRID)
     light, chroma = rng.standard_normal((*cells, 1)), rng.standard_normal((*cells, 3))
-    knots = (_BACKGROUND_LEVEL + 0.07 * light + 0.05 * chroma).reshape(len(weights), -1)
+    knots = (_BACKGROUND_LEVEL + 0.07 * light + 0.06 * chroma).reshape(len(weights), -1)
     grids = (weights.T @ knots).astype(np.float32).reshape(frames, _GRID, _GRID * 3)
     rows = _interpolation(shake[:, 0], _GRID, side) @ grids
     columns = _interpolation(shake[:, 1], _GRID, side)
@@ -276,23 +276,20 @@ def _background(rng: np.random.Generator, frames: int, side: int, shake: FloatAr
 
 
 def _sprite(rng: np.random.Generator, frames: int, side: int, shake: FloatArray) -> FloatArray:
-    """Opacity of the sprite, (frames, side, side); its shape, size, speed and turn vary."""
+    """Opacity of the sprite, (frames, side, side): it turns, pulses, and morphs from diamond to disc to square."""
     unit = side / 64
-    radius = rng.uniform(7.0, 11.0) * unit
-    walk = np.tanh(0.8 * _smooth_noise(rng, frames, 2, width=rng.uniform(8, 25)))
-    centre = side / 2 + (side / 2 - radius) * walk - shake
+    radius = (9 + 1.2 * np.tanh(_smooth_noise(rng, frames, 1, width=20.0))) * unit
+    walk = np.tanh(0.8 * _smooth_noise(rng, frames, 2, width=rng.uniform(6, 16)))
+    centre = (side / 2 + (side / 2 - 9 * unit) * walk - shake).astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi) + np.cumsum(0.05 * _smooth_noise(rng, frames, 1, width=20.0)[:, 0])
     cos, sin = (f(turn)[:, None, None].astype(np.float32) for f in (np.cos, np.sin))
     pixels = np.arange(side, dtype=np.float32)
     dy = pixels[None, :, None] - centre[:, 0, None, None]
     dx = pixels[None, None, :] - centre[:, 1, None, None]
     across, along = np.abs(cos * dx + sin * dy), np.abs(cos * dy - sin * dx)
-    shape = _SHAPES[rng.integers(len(_SHAPES))]
-    if shape == "disc":
-        distance = np.sqrt(across * across + along * along)
-    elif shape == "square":
-        distance = np.maximum(across, along) * np.float32(1.13)
-    else:
-        distance = np.float32(0.8) * (across + np.float32(rng.uniform(1.0, 1.6)) * along)
-    opacity: FloatArray = np.clip(radius - distance + 0.5, 0, 1).astype(np.float32)
+    disc = np.sqrt(across * across + along * along)
+    square, diamond = np.float32(1.13) * np.maximum(across, along), np.float32(0.8) * (across + along)
+    form = np.tanh(1.5 * _smooth_noise(rng, frames, 1, width=20.0))[:, :, None]
+    distance = disc + np.maximum(form, 0) * (square - disc) + np.maximum(-form, 0) * (diamond - disc)
+    opacity: FloatArray = np.clip(radius[:, :, None].astype(np.float32) - distance + 0.5, 0, 1)
     return opacity

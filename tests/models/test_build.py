@@ -30,7 +30,7 @@ def test_every_size_answers_with_its_feature_dim(name):
         backbone = build_backbone(name, frames=8, image_size=112)
     assert ModelSpec(name=name).name == name
     assert backbone.feature_dim == size.dim * 2 ** (len(size.depths) - 1) == backbone.norm.weight.numel()
-    assert backbone.patch_projection().weight.shape == (size.dim, 3, 1, 4, 4)
+    assert backbone.patch_projection().weight.shape == (size.dim, 3, *size.patch)
 
 
 def test_micro_runs_on_its_clip():
@@ -43,7 +43,7 @@ def test_micro_runs_on_its_clip():
     [
         ({"name": "st_swin_bse"}, "did you mean st_swin_base"),
         ({"name": "resnet50"}, "known: st_swin_base, st_swin_small, st_swin_tiny, st_swin_micro"),
-        ({"image_size": 3}, "smaller than 1 frame of 4 x 4 pixels"),
+        ({"image_size": 7}, "smaller than 1 frame of 8 x 8 pixels"),
         ({"drop_path": 1.0}, r"drop_path must be in \[0, 1\), not 1.0"),
     ],
 )
