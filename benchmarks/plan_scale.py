@@ -111,9 +111,11 @@ def planner_memory() -> dict[str, float]:
     return found
 
 
-def while_running(work: Callable[[], Any], *, every: float = 2.0) -> tuple[Any, list[dict[str, float]]]:
+def while_running(
+    work: Callable[[], dict[str, float]], *, every: float = 2.0
+) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Result of `work`, and the planners' memory while it ran."""
-    samples = []
+    samples: list[dict[str, float]] = []
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
         while not running.done():
@@ -132,8 +134,10 @@ def one_stage(capacity: Capacity, arguments: argparse.Namespace, console: Consol
         "rank", "samples", "first batch after asking, s", "after launch, s", title="One stage, 4 ranks"
     )
     for rank in range(4):
-        row = [seen[f"{name}{rank}"] for name in ("samples", "first_batch", "since_launch")]
-        table.add_row(str(rank), f"{row[0]:.0f}", f"{row[1]:.2f}", f"{row[2]:.2f}")
+        count, first, launched = (
+            seen[f"{name}{rank}"] for name in ("samples", "first_batch", "since_launch")
+        )
+        table.add_row(str(rank), f"{count:.0f}", f"{first:.2f}", f"{launched:.2f}")
     console.print(table)
     received = [seen[f"samples{rank}"] for rank in range(4)]
     console.print(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 from lstcl_platform.orchestration.board import Event
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, View
 from lstcl_platform.specs.stages import Stage, StageGraph
@@ -168,7 +170,12 @@ class Recorder:
 
     def _on_training(self, event: Event, state: StageProgress) -> None:
         state.status = "running"
-        state.training_at = event.data["time"]
+        state.training_at = began = float(event.data["time"])
+        self._tracker.mark_training(
+            self._runs[event.stage],
+            attempt_seconds=began - state.began_at,
+            launch_seconds=began - psutil.Process().create_time(),
+        )
 
     def _on_progress(self, event: Event, state: StageProgress) -> None:
         if event.rank == 0:

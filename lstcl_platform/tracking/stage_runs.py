@@ -120,6 +120,16 @@ class StageRuns(Store):
             tags = [InputTag("mlflow.data.context", context)]
             self._client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
 
+    def mark_training(self, run: StageRun, *, attempt_seconds: float, launch_seconds: float) -> None:
+        """Record when the first batch was there: seconds since the attempt, and since the launch process, began."""
+        self._set_tags(
+            run.run_id,
+            {
+                "lstcl.first_batch_seconds": f"{attempt_seconds:.3f}",
+                "lstcl.first_batch_since_launch": f"{launch_seconds:.3f}",
+            },
+        )
+
     def log_rows(self, run: StageRun, rows: Sequence[Mapping[str, float]]) -> int:
         """Write rows of metrics in one call (of up to 1000 numbers; more rows take more calls).
 
