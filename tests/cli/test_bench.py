@@ -1,0 +1,28 @@
+import pytest
+from typer.testing import CliRunner
+
+from lstcl_platform.cli.main import app
+from lstcl_platform.specs import UserError
+from tests.helpers.study import make_study_videos, study_values, write_spec
+
+
+@pytest.fixture(scope="module")
+def study_videos(tmp_path_factory):
+    return make_study_videos(tmp_path_factory.mktemp("videos"), train=4, val=2)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["bench", "ingest", *map(str, arguments)])
+
+
+def test_a_stage_that_the_trial_lacks_is_refused_before_ray_starts(tmp_path, study_videos):
+    values = study_values(study_videos, tmp_path / "runs", pretrain=None, finetune__batch_size=2)
+    refused = invoke(write_spec(tmp_path / "tiny.yaml", values))
+    assert isinstance(refused.exception, UserError)
+    assert "has no pretrain, only finetune, evaluate" in str(refused.exception)
+
+
+def test_storage_that_cannot_hold_manifests_is_refused(tmp_path, study_videos):
+    refused = invoke(write_spec(tmp_path / "tiny.yaml", study_values(study_videos, "s3://bucket/runs")))
+    assert isinstance(refused.exception, UserError)
+    assert "storage.path: s3://bucket/runs is a URI" in str(refused.exception)
