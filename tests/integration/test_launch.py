@@ -8,7 +8,7 @@ from lstcl_platform.tracking.tracker import Tracker
 from tests.helpers.study import run_cli, study_values, write_spec
 from tests.helpers.videos import damage
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def tracker_of(storage):
@@ -65,7 +65,7 @@ def test_launch_compares_and_launching_again_runs_only_what_is_new(ray_address, 
 
     listed = run_cli("compare", "tiny", "--storage", storage, "--format", "json")
     names = {cell["name"] for cell in json.loads(listed.stdout)["cells"]}
-    assert names == {"long=2 stride=2", "long=2 stride=3", "scratch"}
+    assert names == {"stride=2 long=2", "stride=3 long=2", "scratch"}
     told = run_cli("logs", "tiny", "--storage", storage)
     assert "rank0.log" in told.stdout
     idle = run_cli("stop", "tiny", "--storage", storage)
