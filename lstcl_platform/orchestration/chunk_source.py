@@ -49,19 +49,29 @@ class ChunkSource(Datasource):  # type: ignore[misc]  # ray ships no types
         return [ReadTask(lambda: _rows(chunks), metadata)]
 
 
-def bound_source(context: DataContext) -> None:
-    """Keep the source of a dataset with this context at most SOURCE_LEAD chunks ahead of decoding.
+def hold_to_share(context: DataContext) -> None:
+    """Make a dataset with this context keep to its resource limits, which Ray alone does not.
 
     Ray throttles a source by the bytes that wait behind it. Integers weigh nothing: it would queue millions of them,
-    and gigabytes of bookkeeping, before the first chunk is decoded.
+    and gigabytes of bookkeeping, before the first chunk is decoded. So at most about SOURCE_LEAD may wait.
+
+    And Ray deals out the CPUs that training leaves to its datasets in whole CPUs: of one CPU, two datasets get none,
+    and wait for ever. What this dataset may take was worked out before the launch, and is in its limits.
     """
+    from ray.data import ExecutionResources
     from ray.data._internal.execution.backpressure_policy import (
         ENABLED_BACKPRESSURE_POLICIES,
         BackpressurePolicy,
     )
     from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
 
-    class SourceLead(BackpressurePolicy):  # type: ignore[misc]  # ray ships no types
+    class Share(BackpressurePolicy):  # type: ignore[misc]  # ray ships no types
+        def __init__(self, data_context: DataContext, topology: Any, resource_manager: Any) -> None:
+            super().__init__(data_context, topology, resource_manager)
+            dealt = resource_manager._get_total_resources
+            own = ExecutionResources(cpu=data_context.execution_options.resource_limits.cpu)
+            resource_manager._get_total_resources = lambda: dealt().max(own)
+
         def max_task_output_bytes_to_read(self, op: Any) -> int | None:
             if not any(isinstance(before, InputDataBuffer) for before in op.input_dependencies):
                 return None
@@ -71,7 +81,7 @@ def bound_source(context: DataContext) -> None:
             return 0 if waiting >= SOURCE_LEAD else None
 
     context._max_num_blocks_in_streaming_gen_buffer = _SOURCE_BUFFER
-    context.set_config(_POLICIES, [*ENABLED_BACKPRESSURE_POLICIES, SourceLead])
+    context.set_config(_POLICIES, [*ENABLED_BACKPRESSURE_POLICIES, Share])
 
 
 def _rows(chunks: int) -> Iterator[pa.Table]:

@@ -24,7 +24,7 @@ from lstcl_platform.orchestration.chunk_source import (
     CHUNK_COLUMN,
     SOURCE_BLOCK_BYTES,
     ChunkSource,
-    bound_source,
+    hold_to_share,
 )
 
 Batch = Mapping[str, NDArray[Any]]
@@ -181,7 +181,7 @@ def ordered_split(share: DecodeShare) -> Any:
             for name, dataset in datasets.items():
                 copy = dataset.copy(dataset)
                 copy.context.target_max_block_size = SOURCE_BLOCK_BYTES
-                bound_source(copy.context)
+                hold_to_share(copy.context)
                 copy.context.execution_options = ExecutionOptions(
                     preserve_order=True,
                     label_selector=dict(share.label_selector) or None,

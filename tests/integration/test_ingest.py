@@ -163,6 +163,15 @@ def test_content_does_not_depend_on_how_many_tasks_decode_it(cluster):
 
 
 @pytest.mark.cluster
+def test_more_stages_at_once_than_cpus_all_receive(cluster):
+    deal = Deal(global_batch=8, world=1, steps=20)
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(received, RestlessDecode(0.01), deal, share(cpus=0.5)) for _ in range(3)]
+        counts = [len(run.result()[0]) for run in runs]
+    assert counts == [20, 20, 20]
+
+
+@pytest.mark.cluster
 def test_a_decode_task_that_dies_is_tried_again_and_then_ends_the_stage(cluster, tmp_path):
     deal = Deal(global_batch=4, world=1, steps=10)
     with pytest.raises(Exception, match=r"crashed|died|unexpectedly"):
