@@ -29,6 +29,7 @@ COMMANDS = {
     "compare",
     "schema",
     "data index",
+    "data synthesize",
     "bench ingest",
 }
 """The public surface: a command that comes or goes is a decision, not a side effect."""
