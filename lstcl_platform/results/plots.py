@@ -17,6 +17,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MAX_FLAT = 2
 _LEGEND_CHARACTERS = 100
 _NAME_CHARACTERS = 44
+_TITLE_CHARACTERS = 84
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:
@@ -172,7 +173,9 @@ def _title(comparison: Comparison, cells: Sequence[ComparedCell]) -> str:
     plural = "" if counts == [1] else "s, mean and standard deviation"
     title = f"{', '.join(comparison.experiments)}: {seeds} seed{plural}"
     known = [f"{BASELINES[name]} {value * 100:.1f}" for name, value in _baselines(comparison).items()]
-    return f"{title}\nwithout learning: {', '.join(known)}" if known else title
+    if not known:
+        return title
+    return "\n".join([title, *textwrap.wrap(f"without learning: {', '.join(known)}", _TITLE_CHARACTERS)])
 
 
 def _legend(axes: "Axes") -> None:
