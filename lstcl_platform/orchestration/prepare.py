@@ -68,15 +68,17 @@ def _render_if_missing(data: DataSpec, *, view: View) -> None:
     if data.synthesize is None:
         return
     train, val = Path(data.train), Path(data.val)
-    if is_complete(train) and is_complete(val):
-        return
     spec = data.synthesize
-    view.message(f"rendering {spec.train_videos} + {spec.val_videos} synthetic videos into {train.parent}")
+    if not (is_complete(train) and is_complete(val)):
+        view.message(
+            f"rendering {spec.train_videos} + {spec.val_videos} synthetic videos into {train.parent}"
+        )
 
     def tell(done: int, total: int) -> None:
         if done % max(1, total // 4) == 0 and done < total:
             view.message(f"rendered {done} of {total} videos")
 
+    # Called on a finished set too: it returns at once, and refuses one that was rendered from other settings.
     synthesize(spec, train=train, val=val, progress=tell)
 
 

@@ -84,9 +84,8 @@ def decode_clips(
     frame; a start counts as "at" within 3/4 tick of the container's clock (at most 1 ms), since containers
     round (Matroska to whole milliseconds). Positions beyond the end take the last frame.
 
-    Crop boxes are rounded to even coordinates, because colour is stored for 2 x 2 pixels: left and top edges
-    down, right and bottom edges up, or down where the frame ends on an odd coordinate (the last odd column or
-    row is never used). This holds for every pixel format.
+    Crop boxes grow outward to even coordinates, because colour is stored for 2 x 2 pixels; an odd last column
+    or row of the frame is never used. This holds for every pixel format.
 
     Args:
         path: Video file.

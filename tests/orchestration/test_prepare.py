@@ -1,0 +1,32 @@
+import pytest
+
+from lstcl_platform.orchestration.prepare import prepare_data
+from lstcl_platform.orchestration.progress import SilentView
+from lstcl_platform.specs import expand
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.loading import parse_experiment
+
+
+def trials(folder, **synthetic):
+    values = {
+        "name": "study",
+        "data": {
+            "train": "train",
+            "val": "val",
+            "synthesize": {"train_videos": 6, "val_videos": 6, "side": 16, "seconds": 2.0, **synthetic},
+        },
+        "model": {"frames": 2},
+        "pretrain": {"clips": {"short_stride": 1, "long_stride": 2}},
+    }
+    return expand(parse_experiment(values, origin="test", folder=folder)).trials
+
+
+def test_a_set_rendered_from_other_settings_is_refused_and_not_silently_reused(tmp_path):
+    storage = tmp_path / "runs"
+    first = prepare_data(trials(tmp_path), storage=storage, view=SilentView())
+    again = prepare_data(trials(tmp_path), storage=storage, view=SilentView())
+    assert [data.manifest.digest for data in first.values()] == [
+        data.manifest.digest for data in again.values()
+    ]
+    with pytest.raises(UserError):
+        prepare_data(trials(tmp_path, seed=1), storage=storage, view=SilentView())
