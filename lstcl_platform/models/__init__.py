@@ -1,8 +1,19 @@
 """Backbones, classifier and heads; public weights in and out."""
 
 from lstcl_platform.models.backbone import Backbone
-from lstcl_platform.models.build import build_backbone
+from lstcl_platform.models.build import backbone_of, build_backbone
 from lstcl_platform.models.classifier import Classifier
+from lstcl_platform.models.st_swin import SpaceTimeSwin
+from lstcl_platform.models.timesformer import TimeSformer
 from lstcl_platform.models.weights import load_weights, save_weights
 
-__all__ = ["Backbone", "Classifier", "build_backbone", "load_weights", "save_weights"]
+__all__ = [
+    "Backbone",
+    "Classifier",
+    "SpaceTimeSwin",
+    "TimeSformer",
+    "backbone_of",
+    "build_backbone",
+    "load_weights",
+    "save_weights",
+]

@@ -5,13 +5,15 @@ from difflib import get_close_matches
 
 from lstcl_platform.models.backbone import Backbone
 from lstcl_platform.models.st_swin import SpaceTimeSwin
+from lstcl_platform.models.timesformer import AttentionKind, TimeSformer
 from lstcl_platform.models.windows import Size3
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.model import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwinSize:
-    """Sizes of one Space-Time Swin."""
+    """Sizes of a Swin. A window of one frame makes it Swin frame by frame, averaged over frames."""
 
     dim: int
     depths: tuple[int, ...]
@@ -21,7 +23,28 @@ class SwinSize:
     init_std: float = 0.02
 
 
-SPACE_TIME_SWIN: dict[str, SwinSize] = {
+@dataclass(frozen=True, kw_only=True)
+class TimeSformerSize:
+    """Sizes of a TimeSformer."""
+
+    dim: int
+    depth: int
+    heads: int
+    patch: int = 16
+    init_std: float = 0.02
+
+
+_FRAME: Size3 = (1, 7, 7)
+
+BACKBONES: dict[str, SwinSize | TimeSformerSize] = {
+    "timesformer_base": TimeSformerSize(dim=768, depth=12, heads=12),
+    "timesformer_small": TimeSformerSize(dim=384, depth=12, heads=6),
+    "timesformer_tiny": TimeSformerSize(dim=192, depth=12, heads=3),
+    "timesformer_micro": TimeSformerSize(dim=64, depth=2, heads=4, patch=8, init_std=0.07),
+    "swin_base": SwinSize(dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), window=_FRAME),
+    "swin_small": SwinSize(dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24), window=_FRAME),
+    "swin_tiny": SwinSize(dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=_FRAME),
+    "swin_micro": SwinSize(dim=64, depths=(2,), heads=(4,), window=(1, 4, 4), patch=(1, 8, 8), init_std=0.07),
     "st_swin_base": SwinSize(dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)),
     "st_swin_small": SwinSize(dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
     "st_swin_tiny": SwinSize(dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
@@ -29,40 +52,69 @@ SPACE_TIME_SWIN: dict[str, SwinSize] = {
         dim=64, depths=(2,), heads=(4,), window=(8, 4, 4), patch=(1, 8, 8), init_std=0.07
     ),
 }
-"""Base, small and tiny are the sizes of Swin; micro is for 8 x 32 x 32 clips on a CPU, which it attends whole.
+"""Base, small and tiny are the sizes of ViT and Swin; micro is for 8 x 32 x 32 clips on a CPU.
 
-Swin draws its weights with a deviation of 0.02. At micro's width that makes blocks which do next to nothing for
+Both draw their weights with a deviation of 0.02. At micro's width that makes blocks which do next to nothing for
 the first hundreds of steps, all it is given; 0.07 is about Xavier's value there.
 """
 
 
-def build_backbone(name: str, *, frames: int, image_size: int, drop_path: float = 0.0) -> Backbone:
+def backbone_of(model: ModelSpec, *, drop_path: float = 0.0) -> Backbone:
+    """The backbone that a study asks for, with random weights; arguments and errors as in `build_backbone`."""
+    return build_backbone(
+        model.name,
+        frames=model.frames,
+        image_size=model.image_size,
+        drop_path=drop_path,
+        attention=model.attention,
+    )
+
+
+def build_backbone(
+    name: str, *, frames: int, image_size: int, drop_path: float = 0.0, attention: AttentionKind = "divided"
+) -> Backbone:
     """Build a backbone with random weights (drawn from torch's global generator).
 
     Args:
-        name: A key of `SPACE_TIME_SWIN`.
+        name: A key of `BACKBONES`.
         frames: Frames T of a clip, at least 1.
         image_size: Height and width in pixels, at least one patch.
         drop_path: Stochastic depth of the last block, in [0, 1).
+        attention: How a TimeSformer attends; the others know `divided` only, which there says nothing.
 
     Returns:
         Module (B, 3, T, H, W) float -> (B, feature_dim).
 
     Raises:
-        UserError: Unknown name, or a size or rate out of range.
+        UserError: Unknown name, an option that the backbone lacks, or a size or rate out of range.
     """
-    size = SPACE_TIME_SWIN.get(name)
+    size = BACKBONES.get(name)
     if size is None:
-        near = get_close_matches(name, SPACE_TIME_SWIN, n=1)
+        near = get_close_matches(name, BACKBONES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown backbone {name!r}; known: {', '.join(SPACE_TIME_SWIN)}{hint}")
-    if frames < size.patch[0] or image_size < size.patch[1]:
-        smallest = f"{size.patch[0]} frame of {size.patch[1]} x {size.patch[2]} pixels"
+        raise UserError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}{hint}")
+    pixels = size.patch if isinstance(size, TimeSformerSize) else size.patch[1]
+    if frames < 1 or image_size < pixels:
+        smallest = f"1 frame of {pixels} x {pixels} pixels"
         raise UserError(
             f"{name}: a clip of {frames} x {image_size} x {image_size} is smaller than {smallest}"
         )
     if not 0.0 <= drop_path < 1.0:
         raise UserError(f"{name}: drop_path must be in [0, 1), not {drop_path}")
+    if isinstance(size, TimeSformerSize):
+        return TimeSformer(
+            dim=size.dim,
+            depth=size.depth,
+            heads=size.heads,
+            patch=size.patch,
+            frames=frames,
+            image_size=image_size,
+            attention=attention,
+            drop_path=drop_path,
+            init_std=size.init_std,
+        )
+    if attention != "divided":
+        raise UserError(f"{name}: only a TimeSformer has attention {attention!r}")
     return SpaceTimeSwin(
         dim=size.dim,
         depths=size.depths,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lstcl_platform.models import Classifier, build_backbone
+from lstcl_platform.models import Classifier, backbone_of
 from lstcl_platform.specs.base import Precision
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.training import storage
@@ -108,8 +108,7 @@ def evaluate(
         raise ValueError("evaluation needs the weights of a finetuned classifier")
     use_device(context)
     with repeatable(context.device), torch.inference_mode():
-        model = stage_spec.model
-        backbone = build_backbone(model.name, frames=model.frames, image_size=model.image_size)
+        backbone = backbone_of(stage_spec.model)
         classifier = Classifier(backbone, num_classes)
         fetch_weights(classifier, context.parent_weights)
         classifier = classifier.to(context.device).eval()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstcl_platform.models import Classifier, build_backbone
+from lstcl_platform.models import Classifier, backbone_of
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.training import FinetuneSpec
 from lstcl_platform.training.context import StageContext, StageResult
@@ -53,10 +53,7 @@ def finetune(
     use_device(context)
     with repeatable(context.device):
         torch.manual_seed(spec.seed)
-        model = stage_spec.model
-        backbone = build_backbone(
-            model.name, frames=model.frames, image_size=model.image_size, drop_path=spec.drop_path
-        )
+        backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
         if context.parent_weights is not None and context.resume_from is None:
             fetch_weights(backbone, context.parent_weights)
         classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lstcl_platform.frameworks import Framework, build_framework
-from lstcl_platform.models import build_backbone
+from lstcl_platform.models import backbone_of
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.training.context import StageContext, StageResult
@@ -52,10 +52,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
     use_device(context)
     with repeatable(context.device):
         torch.manual_seed(spec.seed)
-        model = stage_spec.model
-        backbone = build_backbone(
-            model.name, frames=model.frames, image_size=model.image_size, drop_path=spec.drop_path
-        )
+        backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
         framework = build_framework(spec.framework, backbone).to(context.device)
         trainee = Trainee(
             model=framework,

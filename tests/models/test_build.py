@@ -1,12 +1,14 @@
 """The table of backbones: sizes, shapes and refusals."""
 
+from typing import get_args
+
 import pytest
 import torch
 
-from lstcl_platform.models import build_backbone
-from lstcl_platform.models.build import SPACE_TIME_SWIN
+from lstcl_platform.models import backbone_of, build_backbone
+from lstcl_platform.models.build import BACKBONES, SwinSize
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.specs.model import ModelSpec
+from lstcl_platform.specs.model import BackboneName, ModelSpec
 
 
 def parameters(name, **sizes):
@@ -14,35 +16,61 @@ def parameters(name, **sizes):
         return sum(p.numel() for p in build_backbone(name, **sizes).parameters())
 
 
-def test_base_has_the_size_of_table_4():
-    assert parameters("st_swin_base", frames=8, image_size=224) == 87_632_840
-    assert parameters("st_swin_base", frames=16, image_size=224) == 87_632_840
+@pytest.mark.parametrize(
+    ("name", "frames", "count"),
+    [
+        ("timesformer_base", 8, 121_258_752),
+        ("timesformer_base", 16, 121_258_752 + 8 * 768),
+        ("swin_base", 8, 86_743_224),
+        ("st_swin_base", 8, 87_632_840),
+        ("st_swin_base", 16, 87_632_840),
+    ],
+)
+def test_base_sizes_are_those_of_the_paper(name, frames, count):
+    """With 400 classes: 121,566,352, 87,153,224 and 88,042,840 (Table 4's 88.0 M)."""
+    assert parameters(name, frames=frames, image_size=224) == count
 
 
-def test_micro_is_small():
-    assert 100_000 < parameters("st_swin_micro", frames=8, image_size=32) < 250_000
-
-
-@pytest.mark.parametrize("name", SPACE_TIME_SWIN)
-def test_every_size_answers_with_its_feature_dim(name):
-    size = SPACE_TIME_SWIN[name]
-    with torch.device("meta"):
-        backbone = build_backbone(name, frames=8, image_size=112)
-    assert ModelSpec(name=name).name == name
-    assert backbone.feature_dim == size.dim * 2 ** (len(size.depths) - 1) == backbone.norm.weight.numel()
-    assert backbone.patch_projection().weight.shape == (size.dim, 3, *size.patch)
-
-
-def test_micro_runs_on_its_clip():
-    backbone = build_backbone("st_swin_micro", frames=8, image_size=32)
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name.endswith("micro")])
+def test_micro_is_small_and_runs_on_its_clip(name):
+    assert 100_000 < parameters(name, frames=8, image_size=32) < 250_000
+    backbone = build_backbone(name, frames=8, image_size=32)
     assert backbone(torch.randn(2, 3, 8, 32, 32)).shape == (2, backbone.feature_dim)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_size_answers_with_its_feature_dim(name):
+    size = BACKBONES[name]
+    with torch.device("meta"):
+        backbone = backbone_of(ModelSpec(name=name, image_size=112))
+    assert backbone.feature_dim == backbone.norm.weight.numel()
+    deep = isinstance(size, SwinSize)
+    assert backbone.feature_dim == (size.dim * 2 ** (len(size.depths) - 1) if deep else size.dim)
+    patch = size.patch if deep else (size.patch, size.patch)
+    assert backbone.patch_projection().weight.shape == (size.dim, 3, *patch)
+
+
+def test_the_names_of_specs_are_those_of_the_table():
+    assert get_args(BackboneName) == tuple(BACKBONES)
+
+
+@pytest.mark.parametrize("attention", ["joint", "space_only"])
+def test_the_kind_of_attention_is_a_timesformers_choice(attention):
+    model = ModelSpec(name="timesformer_micro", image_size=32, attention=attention)
+    assert backbone_of(model)(torch.randn(1, 3, 8, 32, 32)).shape == (1, 64)
+    with pytest.raises(
+        ValueError, match=f"attention: {attention} is for a timesformer; swin_tiny has windows"
+    ):
+        ModelSpec(name="swin_tiny", attention=attention)
+    with pytest.raises(UserError, match="only a TimeSformer has attention"):
+        build_backbone("swin_micro", frames=8, image_size=32, attention=attention)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"name": "st_swin_bse"}, "did you mean st_swin_base"),
-        ({"name": "resnet50"}, "known: st_swin_base, st_swin_small, st_swin_tiny, st_swin_micro"),
+        ({"name": "resnet50"}, "known: timesformer_base, "),
         ({"image_size": 7}, "smaller than 1 frame of 8 x 8 pixels"),
         ({"drop_path": 1.0}, r"drop_path must be in \[0, 1\), not 1.0"),
     ],

@@ -35,14 +35,14 @@ def model(reference):
     return model
 
 
-def torchvision_twin(model):
-    """torchvision's Swin3D with the same weights, window (8, 7, 7), pooled and without its classifier."""
+def torchvision_twin(model, window=(8, 7, 7)):
+    """torchvision's Swin3D with the same weights, pooled and without its classifier."""
     twin = SwinTransformer3d(
         patch_size=[1, 4, 4],
         embed_dim=24,
         depths=[2, 2],
         num_heads=[3, 6],
-        window_size=[8, 7, 7],
+        window_size=list(window),
         stochastic_depth_prob=0.0,
     )
     twin.head = torch.nn.Identity()
@@ -90,6 +90,15 @@ def test_equals_torchvision(model, frames, height, width):
     twin_grads = {name: p.grad for name, p in twin.named_parameters()}
     for name, parameter in model.named_parameters():
         assert relative(parameter.grad, twin_grads[torchvision_name(name)]) < 1e-8, name
+
+
+@pytest.mark.parametrize("window", [(1, 7, 7), (2, 5, 3), (4, 7, 7), (16, 7, 7)], ids=str)
+def test_other_windows_equal_torchvision(window):
+    model = SpaceTimeSwin(**SIZES, window=window, init_std=0.2).double().eval()
+    twin = torchvision_twin(model, window)
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.randn(1, 3, 12, 60, 68, dtype=torch.float64, generator=generator)
+    assert relative(model(clip).detach(), twin(clip).detach()) < 1e-9
 
 
 def test_a_frame_smaller_than_the_window_uses_the_true_offsets(model):

@@ -18,8 +18,8 @@ MANIFESTS = {"train": "digest of train", "val": "digest of val"}
 PAPER = TrialSpec(data=DataSpec(train="train", val="val"))
 
 GOLDEN = {
-    "paper": ["c606d844ec5ada92", "14484a9e03e13eff", "c9b52899463d4e3d"],
-    "scratch": ["efaefff0fd189ace", "236e9f960f88fd37"],
+    "paper": ["40fb5b91e9e1a48d", "8e62c00461902459", "e40d883219ce084e"],
+    "scratch": ["20dfd2832f9edc42", "f859647e64505f9a"],
     "hash": "abab9c6f3fb5d7fa7bcb396505bbaff04b45dde37a9e21fd6f4a6217fc3ca6a2",
 }
 
