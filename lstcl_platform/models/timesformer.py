@@ -178,7 +178,7 @@ class TimeSformer(Backbone):
         if table.shape[1] == height * width:
             return table
         side = int(table.shape[1] ** 0.5)
-        square = table.transpose(1, 2).unflatten(2, (side, side))
+        square = table.transpose(1, 2).reshape(1, -1, side, side)
         return F.interpolate(square, size=(height, width), mode="nearest").flatten(2).transpose(1, 2)
 
     def _times(self, frames: int) -> Tensor:
