@@ -1,25 +1,61 @@
-"""What every contrastive framework offers to the training loop."""
+"""What the contrastive frameworks share: the order of a forward pass, and what the training loop sees of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from lstcl_platform.frameworks.pairs import retrieval_top1, spread, unit_rows
+from lstcl_platform.frameworks.workers import gather
 from lstcl_platform.models import Backbone
 
 
 class Framework(nn.Module, ABC):
-    """A backbone with heads and a loss on pairs of views."""
+    """Backbone, projector and predictor, and a loss that draws each view's query to the other view's key.
 
-    backbone: Backbone
-    """The encoder that is trained, and that finetuning goes on with."""
-    momentum: float
-    """Momentum of the key encoder in the next forward pass, in [0, 1]; the loop sets it every step."""
+    The trunk sees both views in one batch; the heads see one view at a time, so that their BatchNorm
+    statistics do not mix.
+
+    Diagnostics: `retrieval_top1`, the share of short clips whose most similar long clip in the joined batch
+    is of the same video, in [0, 1]; `feature_std`, the standard deviation over the batch of the short clips'
+    unit backbone features, averaged over dimensions, times sqrt(D): 0 when collapsed, 1 when spread evenly.
+    (The embeddings behind the heads would not tell: a last BatchNorm gives each dimension variance 1.)
+
+    Args:
+        backbone: Is trained in place.
+        projector: (B, feature_dim) -> (B, D).
+        predictor: (B, D) -> (B, D).
+        loss_scale: Factor on the sum of both directions' losses.
+        freeze_patch_embed: Leave the backbone's patch convolution at its random values.
+    """
+
+    momentum: float | None = None
+    """Momentum of the key encoder in the next forward pass, in [0, 1]; the loop sets it every step. None: there
+    is no such encoder."""
     stats: dict[str, Tensor]
     """Diagnostics of the last forward pass: detached scalars on its device, of this worker's videos."""
 
-    @abstractmethod
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        projector: nn.Module,
+        predictor: nn.Module,
+        loss_scale: float,
+        freeze_patch_embed: bool,
+    ) -> None:
+        super().__init__()
+        if freeze_patch_embed:
+            backbone.patch_projection().requires_grad_(False)
+        self.backbone = backbone
+        self.projector = projector
+        self.predictor = predictor
+        self.loss_scale = loss_scale
+        self.stats = {}
+
     def forward(self, short: Tensor, long: Tensor) -> Tensor:
-        """Loss of a batch of pairs.
+        """Loss of a batch of pairs; moves a key encoder, where there is one, on the way.
 
         Args:
             short: Short clips (B, 3, T, H, W), one a video.
@@ -27,4 +63,38 @@ class Framework(nn.Module, ABC):
 
         Returns:
             Scalar; its mean over workers is the loss of the joined batch. B must be equal on all workers.
+        """
+        clips = torch.cat([short, long])
+        features = self.backbone(clips).chunk(2)
+        projections = [self.projector(view) for view in features]
+        queries = [self.predictor(view) for view in projections]
+        with torch.no_grad():
+            keys = self._keys(clips, projections)
+        with torch.autocast(clips.device.type, enabled=False):
+            q_short, q_long = (unit_rows(q) for q in queries)
+            gathered = gather(torch.stack([unit_rows(k) for k in keys]))
+            k_short, k_long = gathered.transpose(0, 1).flatten(1, 2)
+            with torch.no_grad():
+                self.stats = {
+                    "retrieval_top1": retrieval_top1(q_short, k_long),
+                    "feature_std": spread(unit_rows(features[0])),
+                }
+            return (self._loss(q_short, k_long) + self._loss(q_long, k_short)) * self.loss_scale
+
+    @abstractmethod
+    def _keys(self, clips: Tensor, projections: Sequence[Tensor]) -> list[Tensor]:
+        """Keys of both views, (B, D) each, without gradient; called once a step, after the queries.
+
+        Args:
+            clips: Both views (2B, 3, T, H, W).
+            projections: The trained encoder's embeddings of both views, (B, D) each.
+        """
+
+    @abstractmethod
+    def _loss(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Mean over this worker's videos of the loss of one direction.
+
+        Args:
+            queries: Unit rows (B, D) of this worker, with gradient.
+            keys: Unit rows (workers * B, D) of the other view, in order of rank, without.
         """

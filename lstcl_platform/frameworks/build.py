@@ -1,9 +1,11 @@
 """From a framework's spec to the module."""
 
 from lstcl_platform.frameworks.base import Framework
+from lstcl_platform.frameworks.byol import BYOL
 from lstcl_platform.frameworks.moco_v3 import MoCoV3
+from lstcl_platform.frameworks.simsiam import SimSiam
 from lstcl_platform.models import Backbone
-from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
+from lstcl_platform.specs.frameworks import BYOLSpec, FrameworkSpec, MoCoV3Spec, SimSiamSpec
 
 
 def build_framework(spec: FrameworkSpec, backbone: Backbone) -> Framework:
@@ -11,7 +13,7 @@ def build_framework(spec: FrameworkSpec, backbone: Backbone) -> Framework:
 
     Args:
         spec: Which framework, and its sizes.
-        backbone: Is trained in place; MoCo v3 freezes its patch convolution unless told otherwise.
+        backbone: Is trained in place; its patch convolution is frozen unless the spec says otherwise.
 
     Returns:
         Module (short, long) -> scalar loss.
@@ -19,3 +21,7 @@ def build_framework(spec: FrameworkSpec, backbone: Backbone) -> Framework:
     match spec:
         case MoCoV3Spec():
             return MoCoV3(spec, backbone)
+        case BYOLSpec():
+            return BYOL(spec, backbone)
+        case SimSiamSpec():
+            return SimSiam(spec, backbone)

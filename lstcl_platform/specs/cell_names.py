@@ -6,7 +6,10 @@ from typing import Any
 
 
 def short_labels(paths: Iterable[str]) -> dict[str, str]:
-    """Shortest label of each dotted path that tells it from the others: its last parts, `_stride` dropped."""
+    """Shortest label of each dotted path that tells it from the others: its last parts, `_stride` dropped.
+
+    A block's `kind` goes by the name of the block: ``framework=byol``.
+    """
     unique = list(dict.fromkeys(paths))
     depth = dict.fromkeys(unique, 1)
     while True:
@@ -20,7 +23,10 @@ def short_labels(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _label(path: str, depth: int) -> str:
-    return ".".join(path.split(".")[-depth:]).removesuffix("_stride")
+    parts = path.split(".")
+    if depth == 1 and parts[-1] == "kind" and len(parts) > 1:
+        return parts[-2]
+    return ".".join(parts[-depth:]).removesuffix("_stride")
 
 
 def cell_name(
@@ -40,6 +46,9 @@ def cell_name(
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict) and "kind" in value:
+        rest = {key: inner for key, inner in value.items() if key != "kind"}
+        return _text(value["kind"]) + (_text(rest) if rest else "")
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):

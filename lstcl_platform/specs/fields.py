@@ -1,7 +1,7 @@
 """Looking up spec fields by dotted path: which exist, of what type, and what is allowed there."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -55,10 +55,17 @@ def find_field(path: str, root: type[Spec] = TrialSpec) -> FieldInfo:
     return field
 
 
-def unknown_field(name: str, known: list[str], *, root: type[Spec], prefix: str = "") -> str:
-    """Message for a name that is not among `known`: the nearest one, or the block that does have it."""
+def unknown_field(
+    name: str, known: list[str], *, root: type[Spec], prefix: str = "", kinds: Sequence[str] = ()
+) -> str:
+    """Message for a name that is not among `known`: the nearest one, or who does have it.
+
+    `kinds` are those other kinds of the block that have the name.
+    """
     hint = did_you_mean(name, known)
-    if not hint:
+    if kinds:
+        hint = f"; it belongs to kind {' or '.join(kinds)}"
+    elif not hint:
         tail = "." + name.rpartition(".")[2]
         elsewhere = [path for path in field_paths(root) if path.endswith(tail)]
         hint = f"; did you mean {' or '.join(repr(path) for path in elsewhere)}?" if elsewhere else ""

@@ -120,8 +120,14 @@ def _text(details: list[ErrorDetails], path: Path, model: type[Spec], raw: Mappi
     first = details[0]
     context: dict[str, Any] = dict(first.get("ctx", {}))
     if first["type"] == "extra_forbidden":
-        known = names_of(_blocks_at(model, path[:-1], raw))
-        return unknown_field(str(path[-1]), known, root=model, prefix=dotted(path[:-1]))
+        blocks, of_other_kinds = _blocks_at(model, path[:-1], raw)
+        kinds = [
+            str(block.model_fields["kind"].default)
+            for block in of_other_kinds
+            if path[-1] in block.model_fields
+        ]
+        name, where = str(path[-1]), dotted(path[:-1])
+        return unknown_field(name, names_of(blocks), root=model, prefix=where, kinds=kinds)
     if first["type"] == "missing" and isinstance(first["loc"][-1], str):
         return "required, but missing"
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -152,20 +158,24 @@ def _quoted(detail: ErrorDetails) -> list[str]:
     return re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
 
 
-def _blocks_at(model: type[Spec], path: Path, raw: Mapping[str, Any]) -> list[type[Spec]]:
-    """Spec classes that the block at `path` may be; the written `kind` decides where there are several."""
-    blocks, node = [model], dict(raw)
+def _blocks_at(
+    model: type[Spec], path: Path, raw: Mapping[str, Any]
+) -> tuple[list[type[Spec]], list[type[Spec]]]:
+    """Spec classes that the block at `path` may be, and those it is not; its `kind`, written or the default's,
+    decides between several."""
+    blocks, node, default = [model], dict(raw), None
     for part in path:
         fields = [block.model_fields[str(part)] for block in blocks if part in block.model_fields]
         blocks = [block for field in fields for block in blocks_of(field.annotation)]
         node = node[str(part)]
-    kind = node.get("kind")
+        default = getattr(fields[0].default, "kind", None) if fields else None
+    kind = node.get("kind", default)
     chosen = [
         block
         for block in blocks
         if "kind" in block.model_fields and block.model_fields["kind"].default == kind
     ]
-    return chosen or blocks
+    return (chosen, [block for block in blocks if block not in chosen]) if chosen else (blocks, [])
 
 
 def _value_at(raw: Mapping[str, Any], path: Path) -> Any:

@@ -11,9 +11,26 @@ POSITION_TABLES = frozenset({"relative_position_bias_table", "pos_embed", "time_
 """Parameters of more than one dimension that, like norms and biases, are not decayed in finetuning."""
 
 
-def pretrain_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with decay on all trainable parameters, biases and norms too, as MoCo v3 (main_moco.py:229)."""
-    return _adamw([{"params": [p for p in model.parameters() if p.requires_grad]}], weight_decay)
+_AT_PEAK = "at_peak"
+"""Entry of a parameter group whose learning rate does not follow the schedule."""
+
+
+def pretrain_optimizer(
+    model: nn.Module, *, weight_decay: float, at_peak: nn.Module | None = None
+) -> torch.optim.AdamW:
+    """AdamW with decay on all trainable parameters, biases and norms too, as MoCo v3 (main_moco.py:229).
+
+    Args:
+        model: Whose parameters are trained.
+        weight_decay: Of all of them.
+        at_peak: Part of it that learns at the schedule's peak rate all the time, if there is one.
+    """
+    apart = set() if at_peak is None else {id(p) for p in at_peak.parameters()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": [p for p in trained if id(p) not in apart]}]
+    if apart:
+        groups.append({"params": [p for p in trained if id(p) in apart], _AT_PEAK: True})
+    return _adamw(groups, weight_decay)
 
 
 def finetune_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
@@ -30,7 +47,7 @@ def _adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim
     return torch.optim.AdamW(groups, lr=0.0, weight_decay=weight_decay, fused=fused)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Use `lr` in all parameter groups from the next step on."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, peak: float | None = None) -> None:
+    """Use `lr` from the next step on, and `peak` in the groups that do not follow the schedule."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = peak if peak is not None and group.get(_AT_PEAK) else lr

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lstcl_platform.frameworks import Framework, build_framework
 from lstcl_platform.models import backbone_of
 from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.frameworks import FrameworkSpec, SimSiamSpec
 from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import distribute, use_device, without_sync
@@ -29,8 +30,9 @@ LR_BATCH = 256
 def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch]) -> StageResult:
     """Train the framework of `stage_spec.pretrain` to its last epoch, or until the reporter asks to stop.
 
-    Rows hold loss, lr, momentum, grad_norm, the framework's diagnostics (retrieval_top1, feature_std), and
-    timing: samples_per_second, step_seconds, data_wait (share of the time that the device had no data).
+    Rows hold loss, lr, momentum (where there is a momentum encoder), grad_norm, the framework's diagnostics
+    (retrieval_top1, feature_std), and timing: samples_per_second, step_seconds, data_wait (share of the time
+    that the device had no data).
 
     Args:
         stage_spec: settings of the trial; `pretrain` must be set.
@@ -56,7 +58,11 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         framework = build_framework(spec.framework, backbone).to(context.device)
         trainee = Trainee(
             model=framework,
-            optimizer=pretrain_optimizer(framework, weight_decay=spec.weight_decay),
+            optimizer=pretrain_optimizer(
+                framework,
+                weight_decay=spec.weight_decay,
+                at_peak=framework.predictor if _predictor_at_peak(spec.framework) else None,
+            ),
             scaler=grad_scaler(spec.precision, context.device),
             device=context.device,
         )
@@ -73,6 +79,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         step = _Step(
             spec=spec,
             framework=framework,
+            first_momentum=framework.momentum,
             distributed=distribute(framework, context),
             trainee=trainee,
             total=total,
@@ -82,10 +89,15 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         return loop.result(status, weights_of=framework.backbone)
 
 
+def _predictor_at_peak(spec: FrameworkSpec) -> bool:
+    return isinstance(spec, SimSiamSpec) and spec.predictor_lr == "constant"
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Step:
     spec: PretrainSpec
     framework: Framework
+    first_momentum: float | None
     distributed: nn.Module
     trainee: Trainee
     total: int
@@ -95,20 +107,23 @@ class _Step:
         spec, parts = self.spec, self.spec.accumulation_steps
         peak = spec.lr_base * spec.batch_size / LR_BATCH
         lr = warmup_cosine(step, total=self.total, warmup=self.warmup, peak=peak)
-        momentum = cosine_momentum(step, total=self.total, start=spec.framework.momentum)
-        set_learning_rate(self.trainee.optimizer, lr)
+        settings = {"lr": lr}
+        if self.first_momentum is not None:
+            settings["momentum"] = cosine_momentum(step, total=self.total, start=self.first_momentum)
+        set_learning_rate(self.trainee.optimizer, lr, peak=peak)
         split = {name: column.chunk(parts) for name, column in columns.items()}
         measured = []
         for part in range(parts):
-            # The momentum encoder moves once a step: at momentum 1 it stays.
-            self.framework.momentum = momentum if part == 0 else 1.0
+            if self.first_momentum is not None:
+                # The momentum encoder moves once a step: at momentum 1 it stays.
+                self.framework.momentum = settings["momentum"] if part == 0 else 1.0
             with without_sync(self.distributed, when=part < parts - 1):
                 loss = self._loss({name: pieces[part] for name, pieces in split.items()})
                 self.trainee.backward(loss / parts)
             measured.append({"loss": loss.detach(), **self.framework.stats})
         tensors = {name: torch.stack([m[name] for m in measured]).mean() for name in measured[0]}
         tensors["grad_norm"] = self.trainee.apply_gradients()
-        return Measured(tensors=tensors, settings={"lr": lr, "momentum": momentum})
+        return Measured(tensors=tensors, settings=settings)
 
     def _loss(self, columns: Mapping[str, Tensor]) -> Tensor:
         short, long = (

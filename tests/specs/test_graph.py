@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lstcl_platform.specs import Trial, TrialSpec, UserError, build_graph, expand, load_experiment
 from lstcl_platform.specs.data import DataSpec, SyntheticSpec
 from lstcl_platform.specs.fields import blocks_of, field_paths
+from lstcl_platform.specs.frameworks import BYOLSpec, SimSiamSpec
 from lstcl_platform.specs.run import ResourcesSpec
 from lstcl_platform.specs.stages import hash_identity
 from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
@@ -51,21 +52,31 @@ def other(value: Any, annotation: Any) -> Any:
     return value + 1 if isinstance(value, int) else value / 2 + 0.01
 
 
-def leaves(block: str) -> list[str]:
-    """Dotted paths of the fields in a block of a trial that hold a value with more than one choice."""
+def leaves(block: str, spec: TrialSpec = PAPER) -> list[str]:
+    """Dotted paths of the fields in a block of `spec` that hold a value with more than one choice."""
     found = []
     for path in field_paths():
         if not path.startswith(f"{block}."):
             continue
-        node: Any = PAPER
+        node: Any = spec
         *above, name = path.split(".")
         for part in above:
             node = getattr(node, part)
+        if name not in type(node).model_fields:  # a field of another kind of framework
+            continue
         annotation = type(node).model_fields[name].annotation
         single_choice = isinstance(getattr(node, name), str) and len(get_args(annotation)) == 1
         if not blocks_of(annotation) and not single_choice:
             found.append(path)
     return found
+
+
+def with_framework(framework: BYOLSpec | SimSiamSpec) -> TrialSpec:
+    assert PAPER.pretrain is not None
+    return PAPER.model_copy(update={"pretrain": PAPER.pretrain.model_copy(update={"framework": framework})})
+
+
+FRAMEWORKS = [PAPER, with_framework(BYOLSpec()), with_framework(SimSiamSpec())]
 
 
 def test_keys_of_the_papers_setting_are_what_they_were():
@@ -87,9 +98,15 @@ def test_the_chain_runs_from_pretraining_to_evaluation():
     )
 
 
-@pytest.mark.parametrize("path", leaves("pretrain"))
-def test_every_field_of_the_pretraining_is_in_its_key_and_in_all_below(path):
-    assert not set(keys(changed(PAPER, path))) & set(keys(PAPER))
+@pytest.mark.parametrize(
+    ("spec", "path"), [(spec, path) for spec in FRAMEWORKS for path in leaves("pretrain", spec)]
+)
+def test_every_field_of_the_pretraining_is_in_its_key_and_in_all_below(spec, path):
+    assert not set(keys(changed(spec, path))) & set(keys(spec))
+
+
+def test_frameworks_have_keys_of_their_own():
+    assert len({keys(spec)[0] for spec in FRAMEWORKS}) == len(FRAMEWORKS) == 3
 
 
 @pytest.mark.parametrize("path", leaves("finetune"))

@@ -11,7 +11,7 @@ def messages(raw):
 def test_a_union_of_blocks_is_checked_against_the_kind_that_is_written():
     assert messages({"pet": {"kind": "dog", "tricks": 5}}) == []
     assert messages({"pet": {"kind": "dog", "lives": 5}}) == [
-        (("pet", "lives"), "unknown field; did you mean 'pet.lives'? (allowed in pet: kind, tricks)")
+        (("pet", "lives"), "unknown field; it belongs to kind cat (allowed in pet: kind, tricks)")
     ]
     assert messages({"pet": {"kind": "dog", "tricks": "many"}}) == [
         (("pet", "tricks"), "must be a whole number, not the text 'many'")

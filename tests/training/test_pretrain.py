@@ -12,6 +12,7 @@ from lstcl_platform.frameworks import Framework, build_framework
 from lstcl_platform.models import build_backbone, load_weights
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.frameworks import BYOLSpec, FrameworkSpec, MoCoV3Spec, SimSiamSpec
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.training import storage
 from lstcl_platform.training.checkpoints import load_checkpoint
@@ -53,48 +54,91 @@ def plain_steps(spec: TrialSpec, batches: Iterator[HostBatch]) -> tuple[Framewor
     assert spec.pretrain is not None
     framework = plain_framework(spec)
     trained = [p for p in framework.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=spec.pretrain.weight_decay)
+    heads = {id(p) for p in framework.predictor.parameters()}
+    groups = [[p for p in trained if (id(p) in heads) is part] for part in (False, True)]
+    optimizers = [torch.optim.AdamW(group, weight_decay=spec.pretrain.weight_decay) for group in groups]
+    momentum = getattr(spec.pretrain.framework, "momentum", None)
     losses, norms = [], []
     for step, batch in enumerate(batches):
         warmup = STEPS_PER_EPOCH * spec.pretrain.warmup_epochs
         peak = spec.pretrain.lr_base * spec.pretrain.batch_size / 256
         after = (step - warmup) / (TOTAL - warmup)
         lr = peak * (step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * after)))
-        optimizer.param_groups[0]["lr"] = lr
+        optimizers[0].param_groups[0]["lr"] = lr
+        optimizers[1].param_groups[0]["lr"] = peak if momentum is None else lr
         parts = spec.pretrain.accumulation_steps
         gradients = [torch.zeros_like(p) for p in trained]
         mean = 0.0
         pieces = [torch.chunk(view, parts) for view in views(batch, spec)]
         for part, (short, long) in enumerate(zip(*pieces, strict=True)):
-            start = 1 - 0.5 * (1 + math.cos(math.pi * step / TOTAL)) * (1 - spec.pretrain.framework.momentum)
-            framework.momentum = start if part == 0 else 1.0
+            if momentum is not None:
+                now = 1 - 0.5 * (1 + math.cos(math.pi * step / TOTAL)) * (1 - momentum)
+                framework.momentum = now if part == 0 else 1.0
             loss = framework(short, long)
             for total, gradient in zip(gradients, torch.autograd.grad(loss, trained), strict=True):
                 total += gradient / parts
             mean += loss.item() / parts
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses.append(mean)
         norms.append(math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)))
     return framework, losses, norms
 
 
+SIZES = {"projector_hidden": 16, "predictor_hidden": 16, "output_dim": 8}
+FRAMEWORKS = [MoCoV3Spec(**SIZES), BYOLSpec(**SIZES), SimSiamSpec(**SIZES)]
+
+
 @pytest.mark.parametrize("parts", [1, 2])
-def test_the_loop_is_the_recipe(tmp_path: Path, parts: int):
-    """Losses and the momentum encoder agree with the recipe written out by hand, with accumulation too."""
-    fields = {"accumulation_steps": parts, "contrast_batch": 8 // parts, "drop_path": 0.0, "lr_base": 0.02}
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda spec: spec.kind)
+def test_the_loop_is_the_recipe(tmp_path: Path, framework: FrameworkSpec, parts: int):
+    """Losses and both encoders agree with the recipe written out by hand, with accumulation too."""
+    fields = {
+        "framework": framework,
+        "accumulation_steps": parts,
+        "contrast_batch": 8 // parts,
+        "drop_path": 0.0,
+        "lr_base": 0.02,
+    }
     spec = trial(pretraining=fields)
-    framework, losses, norms = plain_steps(spec, pretrain_batches())
+    plain, losses, norms = plain_steps(spec, pretrain_batches())
     reporter = Recorder()
     result = pretrain(spec, stage_context(tmp_path / "a1", reporter), pretrain_batches())
     assert [row["loss"] for row in reporter.rows] == pytest.approx(losses, rel=1e-4)
     assert [row["grad_norm"] for row in reporter.rows] == pytest.approx(norms, rel=1e-3)
     assert len({round(loss, 4) for loss in losses}) == TOTAL
     state = load_checkpoint(result.checkpoint)["model"]
-    for name, value in framework.state_dict().items():
-        if name.startswith("momentum_backbone"):
+    for name, value in plain.state_dict().items():
+        if name.startswith(("momentum_backbone", "predictor.3.weight")):
             torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS[1:], ids=lambda spec: spec.kind)
+def test_the_other_frameworks_resume_exactly(tmp_path: Path, framework: FrameworkSpec):
+    spec, reporter = trial(pretraining={"framework": framework}), Recorder()
+    whole = pretrain(spec, stage_context(tmp_path / "whole" / "a1", reporter), pretrain_batches())
+    first = pretrain(spec, stage_context(tmp_path / "two" / "a1", Recorder(stop_after=3)), pretrain_batches())
+    context = stage_context(tmp_path / "two" / "a2", Recorder(), resume_from=first.checkpoint)
+    second = pretrain(spec, context, pretrain_batches(3))
+    assert second.state_digest == whole.state_digest
+    assert ("momentum" in reporter.rows[0]) is (framework.kind == "byol")
+
+
+def test_a_scheduled_predictor_is_another_run(tmp_path: Path):
+    runs = [
+        pretrain(
+            trial(pretraining={"framework": SimSiamSpec(**SIZES, predictor_lr=rule)}),
+            stage_context(tmp_path / rule / "a1", Recorder(stop_after=1)),
+            pretrain_batches(),
+        )
+        for rule in ("constant", "scheduled")
+    ]
+    before, after = (load_checkpoint(run.checkpoint)["model"] for run in reversed(runs))
+    # The first step is taken at the schedule's rate of 0: only a predictor at the peak rate moves.
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"predictor"}
 
 
 def test_rows_tell_what_happened(tmp_path: Path):

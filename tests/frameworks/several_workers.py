@@ -1,4 +1,4 @@
-"""What one of two gloo processes computes for test_workers.py: `python -m ... RANK PORT_FILE OUT`."""
+"""What one of several gloo processes computes for test_workers.py: `python -m ... RANK WORKERS PORT_FILE OUT`."""
 
 import sys
 from datetime import timedelta
@@ -8,14 +8,16 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from lstcl_platform.frameworks.batch_norm import BatchNorm
-from lstcl_platform.frameworks.moco_v3 import contrastive_loss, unit_rows
+from lstcl_platform.frameworks.moco_v3 import contrastive_loss
+from lstcl_platform.frameworks.pairs import unit_rows
 from lstcl_platform.frameworks.workers import gather
 from tests.fixtures import arrays
-from tests.frameworks.test_moco_v3 import small, views
+from tests.frameworks.small import SPECS, small, views
 
-WORKERS = 2
 STEPS = 2
-JOINED = 20
+PARTS = 2
+JOINED = 24
+"""Videos of a global step: dealt to 1, 2 or 3 workers, whole or in `PARTS` micro-batches."""
 
 
 def share(x, rank, workers):
@@ -62,23 +64,30 @@ def batch_norm(rank, workers, dtype=torch.float64):
     }
 
 
-def training(rank, workers):
-    """Losses, averaged gradients and final state of a few MoCo v3 steps."""
-    framework = small()
+def training(rank, workers, name, parts):
+    """Losses, averaged gradients, retrieval and final state of a few steps, each in `parts` micro-batches."""
+    framework = small(name)
     model = DistributedDataParallel(framework, broadcast_buffers=False) if workers > 1 else framework
     trained = [p for p in framework.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-3, weight_decay=0.1)
-    losses, gradients = [], []
+    losses, gradients, retrieved = [], [], []
     for step in range(STEPS):
-        short, long = (share(view, rank, workers) for view in views(seed=step, batch=JOINED))
-        framework.momentum = 0.9 + 0.05 * step
-        loss = model(short, long)
         optimizer.zero_grad()
-        loss.backward()
-        losses.append(loss.item())
+        for part, pair in enumerate(views(seed=step, batch=JOINED).chunk(parts, dim=1)):
+            if framework.momentum is not None:
+                framework.momentum = 0.9 + 0.05 * step if part == 0 else 1.0
+            loss = model(*(share(view, rank, workers) for view in pair))
+            (loss / parts).backward()
+            losses.append(loss.item())
+            retrieved.append(framework.stats["retrieval_top1"].item())
         gradients.append({n: p.grad.clone() for n, p in framework.named_parameters() if p.requires_grad})
         optimizer.step()
-    return {"losses": losses, "gradients": gradients, "state": framework.state_dict()}
+    return {
+        "losses": losses,
+        "retrieved": retrieved,
+        "gradients": gradients,
+        "state": framework.state_dict(),
+    }
 
 
 def everything(rank, workers):
@@ -87,17 +96,17 @@ def everything(rank, workers):
         "reference_loss": reference_loss(rank, workers),
         "batch_norm": batch_norm(rank, workers),
         "batch_norm_float32": batch_norm(rank, workers, torch.float32),
-        "training": training(rank, workers),
+        **{(name, parts): training(rank, workers, name, parts) for name in SPECS for parts in (1, PARTS)},
     }
 
 
 def main():
-    rank, meeting, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    rank, workers, meeting, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=WORKERS, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers, timeout=timedelta(seconds=60)
     )
-    torch.save(everything(rank, WORKERS), out)
+    torch.save(everything(rank, workers), out)
     dist.destroy_process_group()
 
 
