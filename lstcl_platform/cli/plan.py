@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json"]
 DigestOf = Callable[[str, TrialSpec], str | None]
-"""(resolved `data.train` or `data.val`, a trial that reads it) -> digest of its manifest, or None."""
+"""(a resolved path of `data`, a trial that reads it) -> digest of its manifest, or None."""
 
 _WORDS: dict[StageKind, str] = {"pretrain": "pretraining", "finetune": "finetuning", "evaluate": "evaluation"}
 
@@ -95,7 +95,7 @@ def build_plan(
     trials = [trial for expansion in expansions for trial in expansion.trials]
     digests: dict[str, str | None] = {}
     for trial in trials:
-        for path in (trial.spec.data.train, trial.spec.data.val):
+        for path in trial.spec.sources():
             if path not in digests:
                 digests[path] = digest_of(path, trial.spec)
     # The path stands in for a digest that is not known, so that stages over different data stay apart.

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
 from lstcl_platform.orchestration.ingest import Batch, Deal, build_dataset, checked_batches, ordered_split
-from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of
+from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of, trained_on
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.orchestration.prepare import prepare_data
 from lstcl_platform.orchestration.progress import View
@@ -117,7 +117,7 @@ def _prepare(experiment: LoadedExperiment, kind: StageKind, *, view: View) -> Ca
     def placed(capacity: Capacity) -> StageJob:
         return StageJob(
             stage=stages[kind],
-            train_manifest=str(data[trial.spec.data.train].snapshot),
+            train_manifest=str(data[trained_on(stages[kind])].snapshot),
             val_manifest=str(data[trial.spec.data.val].snapshot),
             stage_dir="",
             placement=place(trial.spec.resources, capacity, stages=1),

@@ -21,7 +21,7 @@ class StageJob:
 
     Attributes:
         stage: the stage.
-        train_manifest: path of the training videos' manifest.
+        train_manifest: path of the manifest of the labelled training videos, or for a pretraining of its own.
         val_manifest: path of the evaluation videos' manifest.
         stage_dir: folder or URI of the stage; attempts are `a1`, `a2`, ... below it.
         placement: resources.
@@ -59,6 +59,12 @@ class StageJob:
         return replace(self, attempt=attempt, resume_from=resume_from, start_step=start_step)
 
 
+def trained_on(stage: Stage) -> str:
+    """Resolved path of the data behind the `train_manifest` of a stage's job."""
+    data = stage.spec.data
+    return data.pretraining if stage.kind == "pretrain" else data.train
+
+
 def samples_of(job: StageJob) -> Samples:
     """What turns positions into the samples of this stage."""
     spec = job.stage.spec
@@ -77,6 +83,7 @@ def samples_of(job: StageJob) -> Samples:
         model=spec.model,
         evaluate=spec.evaluate,
         stride=spec.evaluate.stride or spec.finetune.stride,
+        indexing=spec.finetune.indexing,
     )
 
 

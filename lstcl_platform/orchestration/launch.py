@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lstcl_platform.orchestration.baselines import launch_baselines
 from lstcl_platform.orchestration.board import create_board
 from lstcl_platform.orchestration.cluster import Capacity, connected
-from lstcl_platform.orchestration.job import StageJob
+from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
 from lstcl_platform.orchestration.progress import LaunchProgress, View
@@ -202,7 +202,7 @@ def _jobs(
     return {
         stage.key: StageJob(
             stage=stage,
-            train_manifest=str(study.data[stage.spec.data.train].snapshot),
+            train_manifest=str(study.data[trained_on(stage)].snapshot),
             val_manifest=str(study.data[stage.spec.data.val].snapshot),
             stage_dir=str(study.storage / "train" / stage.key),
             placement=placements[stage.key],
@@ -331,7 +331,7 @@ def _conclude(
 
 def _dataset_of(stage: Stage, data: Mapping[str, IndexedData]) -> dict[str, str]:
     testing = stage.kind == "evaluate"
-    source = stage.spec.data.val if testing else stage.spec.data.train
+    source = stage.spec.data.val if testing else trained_on(stage)
     return {
         "name": Path(source).name,
         "digest": data[source].manifest.digest,

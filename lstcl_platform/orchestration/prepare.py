@@ -40,7 +40,7 @@ def prepare_data(trials: Iterable[Trial], *, storage: Path, view: View) -> dict[
         view: told what is done and what is wrong with the data.
 
     Returns:
-        Resolved `data.train` and `data.val` of every trial -> indexed data.
+        Resolved path of all `data` that the trials read -> indexed data.
 
     Raises:
         UserError: data is missing, unreadable, has too many bad videos, or does not suit a trial.
@@ -49,18 +49,20 @@ def prepare_data(trials: Iterable[Trial], *, storage: Path, view: View) -> dict[
     for trial in trials:
         data = trial.spec.data
         _render_if_missing(data, view=view)
-        for source in (data.train, data.val):
+        for source in trial.spec.sources():
             if source not in found:
                 found[source] = _index(source, folder=storage / "manifests", view=view)
             check_usable(found[source].manifest, max_bad_fraction=data.max_bad_fraction)
-        train = found[data.train].manifest
-        check_same_classes(train, found[data.val].manifest)
-        rows = train.table.take(train.usable)
-        check_clip_span(
-            trial.spec,
-            median_seconds=float(np.median(rows["duration"].to_numpy())),
-            median_frames=float(np.median(rows["frames"].to_numpy())),
-        )
+        check_same_classes(found[data.train].manifest, found[data.val].manifest)
+        for source in trial.spec.sources():
+            videos = found[source].manifest
+            rows = videos.table.take(videos.usable)
+            check_clip_span(
+                trial.spec,
+                source=source,
+                median_seconds=float(np.median(rows["duration"].to_numpy())),
+                median_frames=float(np.median(rows["frames"].to_numpy())),
+            )
     return found
 
 

@@ -1,10 +1,13 @@
 """What a study reads: the videos, their time grid, and what to do about damaged ones."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field
 
 from lstcl_platform.specs.base import Fraction, PositiveInt, Relation, Seed, Spec
+
+ShortVideos = Literal["clamp", "loop"]
 
 SYNTHETIC_FPS = 30
 """Frame rate of every video that `data.synthesize` renders."""
@@ -32,17 +35,28 @@ class DataSpec(Spec):
     """Folder with one folder a class, `path,label` CSV, or Parquet manifest. Relative to the spec file."""
     val: str
     """The same, for evaluation."""
+    pretrain: str | None = None
+    """The same, for pretraining, which reads no label; null takes `train`."""
     target_fps: float | None = Field(default=30.0, gt=0)
     """Time grid on which strides count, in frames a second; null counts the file's own frames."""
+    short_videos: ShortVideos = "clamp"
+    """What a clip longer than its video shows beyond the end: its last frame, or the video again from the
+    start. Either way it is counted as `clips_padded`."""
     max_bad_fraction: Fraction = 0.01
     """The run stops when more than this share of the videos cannot be used."""
     synthesize: SyntheticSpec | None = None
     """Render this set into `train` and `val` when they are missing."""
 
+    @property
+    def pretraining(self) -> str:
+        """Where the videos of a pretraining are."""
+        return self.train if self.pretrain is None else self.pretrain
+
     def broken_relations(self) -> Iterator[Relation]:
-        """The two splits differ."""
-        if self.train == self.val:
-            yield Relation(
-                fields=("train", "val"),
-                text="train and val name the same data: evaluation would test on training videos",
-            )
+        """The splits differ."""
+        for split, source in (("train", self.train), ("pretrain", self.pretrain)):
+            if source == self.val:
+                yield Relation(
+                    fields=(split, "val"),
+                    text=f"{split} and val name the same data: evaluation would test on training videos",
+                )

@@ -9,13 +9,16 @@ from lstcl_platform.specs.base import Relation, Spec
 from lstcl_platform.specs.data import SYNTHETIC_FPS, DataSpec
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.run import CheckpointSpec, ResourcesSpec, StorageSpec, TrackingSpec
-from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
+from lstcl_platform.specs.training import (
+    EvaluateSpec,
+    FinetuneSpec,
+    Indexing,
+    PretrainSpec,
+    Timing,
+    clip_span,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-
-
-def _span(frames: int, stride: int, indexing: Literal["exact", "linspace"]) -> int:
-    return (frames - 1) * stride + 1 if indexing == "exact" else frames * stride
 
 
 class SweepSpec(Spec):
@@ -70,14 +73,24 @@ class TrialSpec(Spec):
 
     def clip_spans(self) -> dict[str, int]:
         """Time-grid frames that a clip covers, first to last, for each field that sets a stride."""
-        frames, finetune = self.model.frames, self.finetune
-        spans = {"finetune.stride": _span(frames, finetune.stride, finetune.indexing)}
+        strides: dict[str, tuple[Timing | None, Indexing]] = {
+            "finetune.stride": (self.finetune.stride, self.finetune.indexing),
+            "evaluate.stride": (self.evaluate.stride, self.finetune.indexing),
+        }
         if self.pretrain is not None:
             clips = self.pretrain.clips
-            spans["pretrain.clips.long_stride"] = _span(frames, clips.long_stride, clips.indexing)
-        if self.evaluate.stride is not None:
-            spans["evaluate.stride"] = _span(frames, self.evaluate.stride, "exact")
-        return spans
+            strides["pretrain.clips.long_stride"] = (clips.long_strides[-1], clips.indexing)
+        return {
+            field: clip_span(frames=self.model.frames, stride=stride, indexing=indexing)
+            for field, (stride, indexing) in strides.items()
+            if isinstance(stride, int)
+        }
+
+    def sources(self) -> tuple[str, ...]:
+        """Resolved paths of the data that the trial's stages read, each once."""
+        data = self.data
+        pretraining = () if self.pretrain is None else (data.pretraining,)
+        return tuple(dict.fromkeys((data.train, data.val, *pretraining)))
 
     def _clips_beyond_synthetic_videos(self) -> Iterator[Relation]:
         if self.data.synthesize is None:

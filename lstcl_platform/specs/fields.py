@@ -22,9 +22,10 @@ def blocks_of(annotation: Any) -> list[type[Spec]]:
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether the field's own value is a list, such as the two ends of a range."""
-    members = get_args(field.annotation) if get_origin(field.annotation) in (Union, types.UnionType) else ()
-    return any(get_origin(kind) in (list, tuple) for kind in (field.annotation, *members))
+    """Whether the field's own value is always a list (or null), such as the two ends of a range."""
+    is_union = get_origin(field.annotation) in (Union, types.UnionType)
+    members = get_args(field.annotation) if is_union else (field.annotation,)
+    return all(get_origin(kind) in (list, tuple) for kind in members if kind is not type(None))
 
 
 def names_of(blocks: list[type[Spec]]) -> list[str]:

@@ -14,7 +14,7 @@ def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> Sta
 
     Args:
         trials: in the order in which their stages shall be listed.
-        manifests: digest of the manifest behind each resolved `data.train` and `data.val`.
+        manifests: digest of the manifest behind each of the trials' `sources()`.
 
     Raises:
         UserError: two trials have the same experiment and name.
@@ -45,7 +45,7 @@ def _identities(spec: TrialSpec, manifests: Mapping[str, str]) -> Iterable[tuple
     if spec.pretrain is not None:
         block = spec.pretrain.model_dump(mode="json")
         block["contrast_batch"] = spec.pretrain.effective_contrast_batch
-        yield "pretrain", _identity("pretrain", spec, manifests[spec.data.train], block)
+        yield "pretrain", _identity("pretrain", spec, manifests[spec.data.pretraining], block)
     yield (
         "finetune",
         _identity("finetune", spec, manifests[spec.data.train], spec.finetune.model_dump(mode="json")),
@@ -58,13 +58,17 @@ def _identities(spec: TrialSpec, manifests: Mapping[str, str]) -> Iterable[tuple
 def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of `spec` that the stage's result depends on.
 
-    Of `data` only the time grid is in it: the manifest's digest stands for the videos, wherever they lie, and
-    `max_bad_fraction` decides whether a run goes on, not what it computes.
+    Of `data` only the time grid and what lies beyond its end are in it: the manifest's digest stands for the
+    videos, wherever they lie, and `max_bad_fraction` decides whether a run goes on, not what it computes.
     """
     return {
         "format": KEY_FORMAT,
         "kind": kind,
         "model": spec.model.model_dump(mode="json"),
-        "data": {"manifest": manifest, "target_fps": spec.data.target_fps},
+        "data": {
+            "manifest": manifest,
+            "target_fps": spec.data.target_fps,
+            "short_videos": spec.data.short_videos,
+        },
         kind: dict(block),
     }

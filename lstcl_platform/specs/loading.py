@@ -196,7 +196,7 @@ def _list_of(value: Any) -> list[Any]:
 def _anchor_cell(cell: Any, folder: Path) -> None:
     if not isinstance(cell, dict):
         return
-    for path in ("data.train", "data.val"):
+    for path in ("data.train", "data.val", "data.pretrain"):
         if path in cell:
             value = cell[path]
             cell[path] = (
@@ -210,7 +210,13 @@ def _anchor_cell(cell: Any, folder: Path) -> None:
 
 def _anchor_data(block: Any, folder: Path) -> None:
     if isinstance(block, dict):
-        block.update({split: _anchored(block[split], folder) for split in ("train", "val") if split in block})
+        block.update(
+            {
+                split: _anchored(block[split], folder)
+                for split in ("train", "val", "pretrain")
+                if split in block
+            }
+        )
 
 
 def _anchored(value: Any, folder: Path) -> Any:

@@ -1,12 +1,22 @@
 """What the three stages do: pretrain, finetune, evaluate. Defaults are the paper's settings."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from lstcl_platform.specs.base import Fraction, PositiveInt, Precision, Relation, Seed, Spec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
+
+Indexing = Literal["exact", "linspace"]
+StrideSet = Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
+Timing = PositiveInt | Literal["segments"]
+"""How the T frames of a labelled clip lie in the video: a stride, or one in each of T equal segments (TSN)."""
+
+
+def clip_span(*, frames: int, stride: int, indexing: Indexing) -> int:
+    """Time-grid positions from a clip's first to its last frame, both counted (linspace: T * stride)."""
+    return (frames - 1) * stride + 1 if indexing == "exact" else frames * stride
 
 
 def _disordered_ranges(**ranges: tuple[float, float]) -> Iterator[Relation]:
@@ -19,6 +29,10 @@ def _disordered_ranges(**ranges: tuple[float, float]) -> Iterator[Relation]:
             )
 
 
+def _shown(strides: tuple[int, ...]) -> str:
+    return str(strides[0]) if len(strides) == 1 else str(list(strides))
+
+
 def _warmup_too_long(warmup_epochs: float, epochs: int) -> Relation:
     return Relation(
         fields=("warmup_epochs", "epochs"),
@@ -27,24 +41,51 @@ def _warmup_too_long(warmup_epochs: float, epochs: int) -> Relation:
 
 
 class ClipPairSpec(Spec):
-    """How the short and the long clip of one video are cut (paper, Section 3.2)."""
+    """How the short and the long clip of one video are cut (paper, Section 4)."""
 
-    short_stride: PositiveInt = 8
-    """tau_S: time-grid frames between two frames of the short clip."""
-    long_stride: PositiveInt = 32
+    short_stride: PositiveInt | StrideSet = 8
+    """tau_S: time-grid frames between two frames of the short clip. A list is a set to draw from for every
+    sample (Table 1), jointly with tau_L: each pair with tau_S <= tau_L is equally likely."""
+    long_stride: PositiveInt | StrideSet = 32
     """tau_L: the same for the long clip; at least tau_S."""
-    sampling: Literal["random_independent"] = "random_independent"
-    """How the two start times relate."""
-    indexing: Literal["exact", "linspace"] = "exact"
+    sampling: Literal["random_independent", "random_included", "random_disjoint"] = "random_independent"
+    """How the two start times relate (Table 2): not at all; the short clip inside the long one's extent, which
+    is drawn first; or no overlap, each such pair of starts equally likely."""
+    if_not_disjoint: Literal["least_overlap", "independent"] = "least_overlap"
+    """What `random_disjoint` does where a video is too short for both clips: put them at its two ends, in
+    random order, or draw them independently. Either way they are counted as `pairs_not_disjoint`."""
+    indexing: Indexing = "exact"
     """`exact`: frame i at start + i * stride. `linspace`: T frames spread over T * stride, as in SlowFast."""
 
+    @property
+    def short_strides(self) -> tuple[int, ...]:
+        """All that tau_S may be, ascending."""
+        return (self.short_stride,) if isinstance(self.short_stride, int) else self.short_stride
+
+    @property
+    def long_strides(self) -> tuple[int, ...]:
+        """All that tau_L may be, ascending."""
+        return (self.long_stride,) if isinstance(self.long_stride, int) else self.long_stride
+
     def broken_relations(self) -> Iterator[Relation]:
-        """tau_S <= tau_L."""
-        if self.short_stride > self.long_stride:
+        """tau_S <= tau_L for every stride in some pair; sets are ascending."""
+        short, long = self.short_strides, self.long_strides
+        for name, strides in (("short_stride", short), ("long_stride", long)):
+            if list(strides) != sorted(set(strides)):
+                yield Relation(
+                    fields=(name,), text=f"a set of strides must be ascending, not {_shown(strides)}"
+                )
+                return
+        if short[-1] > long[-1]:
             yield Relation(
                 fields=("short_stride", "long_stride"),
-                text=f"short_stride ({self.short_stride}) must not exceed long_stride ({self.long_stride}): "
+                text=f"short_stride ({short[-1]}) must not exceed long_stride ({long[-1]}): "
                 "the short clip is matched to a clip that covers at least as much time",
+            )
+        elif long[0] < short[0]:
+            yield Relation(
+                fields=("short_stride", "long_stride"),
+                text=f"long_stride {long[0]} can never be drawn: no short_stride of {_shown(short)} is as small",
             )
 
 
@@ -155,10 +196,11 @@ class FinetuneAugmentSpec(Spec):
 class FinetuneSpec(Spec):
     """Supervised training of backbone and classifier, from a pretraining or from scratch."""
 
-    stride: PositiveInt = 8
-    """tau: time-grid frames between two frames of the clip."""
-    indexing: Literal["exact", "linspace"] = "exact"
-    """As in `pretrain.clips.indexing`."""
+    stride: Timing = 8
+    """tau: time-grid frames between two frames of the clip; `segments` takes a random frame of each of T equal
+    parts of the video (TSN), as is usual for Something-Something."""
+    indexing: Indexing = "exact"
+    """As in `pretrain.clips.indexing`, for strides; evaluation takes it over."""
     augment: FinetuneAugmentSpec = FinetuneAugmentSpec()
     """Augmentation of the clip."""
     epochs: PositiveInt = 200
@@ -194,9 +236,9 @@ class EvaluateSpec(Spec):
     """Test protocol: softmax scores averaged over uniform clips, centre crop (paper, Section 4)."""
 
     clips: PositiveInt = 5
-    """Clips spread uniformly over each video."""
-    stride: PositiveInt | None = None
-    """Frames between two frames of a clip; null takes the finetuning stride."""
+    """Clips spread uniformly over each video; with `segments`, over each segment (one: its centre)."""
+    stride: Timing | None = None
+    """As `finetune.stride`, which null takes over."""
     crop_ratio: float = Field(default=256 / 224, ge=1)
     """The short side is resized to image_size x this before the centre crop of image_size."""
     precision: Precision = "fp32"

@@ -39,6 +39,7 @@ class Predictions:
         probabilities: mean softmax score over clips, float32 (N, K); zeros when the video could not be
             decoded.
         decoded: whether it could be decoded, bool (N,).
+        clips_padded: clips that are longer than the video, int64 (N,).
         path: path of the video, or "" where the data plane gave none.
     """
 
@@ -46,6 +47,7 @@ class Predictions:
     label: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     decoded: NDArray[np.bool_]
+    clips_padded: NDArray[np.int64]
     path: NDArray[Any]
 
     @property
@@ -61,6 +63,7 @@ class Predictions:
             "top5": float(hits.any(axis=1).mean()),
             "videos": float(len(self.video)),
             "bad_videos": float((~self.decoded).sum()),
+            "clips_padded": float(self.clips_padded.sum()),
         }
 
     def table(self) -> pa.Table:
@@ -92,12 +95,12 @@ def evaluate(
         context: where the stage runs; `parent_weights` are the classifier's, `steps_per_epoch` is the
             number of batches, equal on all ranks (the caller fills up with padding).
         batches: this rank's batches: `clips` uint8 (B, C, T, H, W, 3), `label` (B,), `video` int64 (B,)
-            with -1 for padding, `bad` (B,) and, if known, `path` (B,).
+            with -1 for padding, `bad` (B,), `clips_padded` int64 (B,) and, if known, `path` (B,).
         num_classes: classes of the training data.
         videos: videos to be scored over all ranks.
 
     Returns:
-        Result on all ranks: top1, top5, videos, bad_videos.
+        Result on all ranks: top1, top5, videos, bad_videos, clips_padded.
 
     Raises:
         UserError: the weights do not fit, or the precision does not fit the device.
@@ -178,6 +181,7 @@ def _predictions(host: Mapping[str, NDArray[Any]], probabilities: NDArray[np.flo
         label=host["label"][real],
         probabilities=probabilities[real],
         decoded=decoded[real],
+        clips_padded=host["clips_padded"][real],
         path=path[real],
     )
 
@@ -196,6 +200,7 @@ def _merge(gathered: list[list[Predictions]], *, videos: int) -> Predictions:
         label=np.concatenate([part.label for part in parts])[order],
         probabilities=np.concatenate([part.probabilities for part in parts])[order],
         decoded=np.concatenate([part.decoded for part in parts])[order],
+        clips_padded=np.concatenate([part.clips_padded for part in parts])[order],
         path=np.concatenate([part.path for part in parts])[order],
     )
 

@@ -12,12 +12,16 @@ from lstcl_platform.training.distributed import mean_over_ranks
 
 Row = dict[str, float]
 
+COUNTERS = ("clips_padded", "pairs_not_disjoint")
+"""Columns of a batch that are counted: a row has their sum over all ranks and all steps so far."""
+
 
 class History:
     """All rows so far, and the steps since the last row.
 
     A row holds the mean over its interval and over the ranks of what each step measured, so it is the same
-    whether or not the interval was interrupted; with `log_every_steps: 1` it is the step's own value.
+    whether or not the interval was interrupted; with `log_every_steps: 1` it is the step's own value. Only
+    `COUNTERS` are sums since the first step.
     """
 
     def __init__(self, context: StageContext) -> None:
@@ -50,10 +54,16 @@ class History:
             )
 
     def close_row(self, step: int, extra: Mapping[str, float]) -> Row:
-        """End the interval at `step` with a row of the means and `extra`; returns it."""
+        """End the interval at `step` with a row of its means, the counts so far and `extra`; returns it."""
         self.settle(step)
-        means = {n: math.fsum(m[n] for m in self._settled) / len(self._settled) for n in self._settled[0]}
-        row = {"step": float(step), "epoch": step / self._context.steps_per_epoch, **means, **extra}
+        sums = {name: math.fsum(m[name] for m in self._settled) for name in self._settled[0]}
+        row = {"step": float(step), "epoch": step / self._context.steps_per_epoch, **extra}
+        for name, value in sums.items():
+            if name in COUNTERS:
+                before = self.rows[-1][name] if self.rows else 0.0
+                row[name] = before + round(value * self._context.world_size)
+            else:
+                row[name] = value / len(self._settled)
         self.rows.append(row)
         self._settled.clear()
         return row

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lstcl_platform.specs.errors import UserError
@@ -19,7 +20,7 @@ from lstcl_platform.training.checkpoints import (
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import from_main
 from lstcl_platform.training.fingerprint import fingerprint_changes
-from lstcl_platform.training.history import History
+from lstcl_platform.training.history import COUNTERS, History
 from lstcl_platform.training.seeding import reseed
 from lstcl_platform.training.trainee import Trainee, store_weights
 from lstcl_platform.training.transfer import Feed, HostBatch
@@ -95,7 +96,7 @@ class Loop:
                     reporter.bad_video(str(problem))
             reseed(self._course.seed, step, context.rank)
             measured = step_function(step, batch.tensors)
-            self._history.add(measured.tensors)
+            self._history.add({**measured.tensors, **self._counts(batch.host)})
             done = step + 1
             stop = reporter.should_stop(done) and done < total
             if not stop and done < total:
@@ -132,6 +133,14 @@ class Loop:
             fingerprint=dict(self._course.fingerprint),
             numerics_changes=self._changes,
         )
+
+    def _counts(self, host: HostBatch) -> dict[str, Tensor]:
+        """This rank's part of the counters of a step."""
+        return {
+            name: torch.full((), float(host[name].sum()), device=self._context.device)
+            for name in COUNTERS
+            if name in host
+        }
 
     def _log_row(self, done: int, settings: Mapping[str, float], clock: "_Clock", feed: Feed) -> None:
         self._history.settle(done)

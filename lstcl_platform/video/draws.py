@@ -9,8 +9,12 @@ LABEL_STREAM = 1
 """Draw of the labelled subset."""
 FINETUNE_STREAM = 2
 """Clip of a labelled sample."""
+SEGMENT_STREAM = 3
+"""Frames of a labelled sample within its segments."""
 VIEW_STREAMS = (16, 17)
 """Short and long view of a pretraining sample."""
+STRIDE_STREAM = 18
+"""Strides of a pretraining sample, where there is a choice."""
 
 
 def raw_bits(count: int, *, seed: int, stream: int, epoch: int = 0, video: int = 0) -> npt.NDArray[np.uint64]:

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
-from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
+from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, Indexing, PretrainSpec, Timing
 from lstcl_platform.video.decoding import DecodeError, Frames, decode_clips
 from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
 from lstcl_platform.video.manifest import Manifest, VideoRow, check_usable
 from lstcl_platform.video.plan import EpochPlan
-from lstcl_platform.video.sampling import Clip, Indexing, sample_clips, sample_labelled_clip, uniform_clips
+from lstcl_platform.video.sampling import Clip, sample_clips, sample_labelled_clip, uniform_clips
 
 Batch = dict[str, npt.NDArray[Any]]
 _Sample = dict[str, Any]
@@ -57,7 +57,9 @@ class PretrainSamples:
         Returns:
             position int64 (B,); video int64 (B,) manifest row shown; short and long uint8 (B, T, H, W, 3);
             augment float32 (B, 2, P), `AUGMENT_FIELDS` of the short and the long view; bad object (B,), "" or
-            "<path>: <error>" of the video that a stand-in replaces; seconds float32 (B,) spent decoding.
+            "<path>: <error>" of the video that a stand-in replaces; seconds float32 (B,) spent decoding;
+            clips_padded int64 (B,), views longer than the video (0 to 2); and with `random_disjoint`
+            pairs_not_disjoint int64 (B,), 1 where the video is too short for both.
 
         Raises:
             DecodeError: A video and all its stand-ins are damaged.
@@ -69,9 +71,24 @@ class PretrainSamples:
         manifest = _manifest(self.manifest)
         video = manifest.row(row)
         fps = self.data.target_fps
-        views = sample_clips(video, self.pretrain, frames=self.model.frames, target_fps=fps, epoch=epoch)
+        views = sample_clips(
+            video,
+            self.pretrain,
+            frames=self.model.frames,
+            target_fps=fps,
+            epoch=epoch,
+            short_videos=self.data.short_videos,
+        )
         short, long = _cut(manifest, video, list(views), model=self.model, target_fps=fps)
-        return {"short": short, "long": long, "augment": np.stack([view.augment for view in views])}
+        sample = {
+            "short": short,
+            "long": long,
+            "augment": np.stack([view.augment for view in views]),
+            "clips_padded": sum(view.padded for view in views),
+        }
+        if self.pretrain.clips.sampling == "random_disjoint":
+            sample["pairs_not_disjoint"] = int(views[0].overlaps)
+        return sample
 
 
 class FinetuneSamples:
@@ -99,8 +116,8 @@ class FinetuneSamples:
         """Decode the samples at `positions`.
 
         Returns:
-            position, video, bad and seconds as `PretrainSamples`; clip uint8 (B, T, H, W, 3); label int64
-            (B,) of the video shown.
+            position, video, bad, seconds and clips_padded as `PretrainSamples`; clip uint8 (B, T, H, W, 3);
+            label int64 (B,) of the video shown.
 
         Raises:
             DecodeError: A video and all its stand-ins are damaged.
@@ -116,10 +133,15 @@ class FinetuneSamples:
         video = manifest.row(row)
         fps = self.data.target_fps
         clip = sample_labelled_clip(
-            video, self.finetune, frames=self.model.frames, target_fps=fps, epoch=epoch
+            video,
+            self.finetune,
+            frames=self.model.frames,
+            target_fps=fps,
+            epoch=epoch,
+            short_videos=self.data.short_videos,
         )
         (pixels,) = _cut(manifest, video, [clip], model=self.model, target_fps=fps)
-        return {"clip": pixels, "label": np.int64(video.label)}
+        return {"clip": pixels, "label": np.int64(video.label), "clips_padded": int(clip.padded)}
 
 
 class EvaluateSamples:
@@ -132,13 +154,14 @@ class EvaluateSamples:
         data: DataSpec,
         model: ModelSpec,
         evaluate: EvaluateSpec,
-        stride: int,
+        stride: Timing,
         indexing: Indexing = "exact",
     ) -> None:
         """Check the manifest (a Parquet).
 
         Args:
-            stride: Grid positions between two frames of a clip, resolved: `evaluate.stride` is not read.
+            stride: Grid positions between two frames of a clip, or `segments`; resolved: `evaluate.stride` is
+                not read.
             indexing: As the finetuning that is evaluated.
 
         Raises:
@@ -148,7 +171,7 @@ class EvaluateSamples:
         self.data = data
         self.model = model
         self.evaluate = evaluate
-        self.stride = stride
+        self.stride: Timing = stride
         self.indexing: Indexing = indexing
         videos = _manifest(self.manifest)
         check_usable(videos, max_bad_fraction=data.max_bad_fraction)
@@ -161,9 +184,10 @@ class EvaluateSamples:
         """Decode the test clips of the videos at `positions`.
 
         Returns:
-            position, video, bad and seconds as `PretrainSamples`; clips uint8 (B, C, T, H, W, 3); label int64
-            (B,). Padding: video and label -1, black clips. A video that cannot be decoded keeps its label,
-            has black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
+            position, video, bad, seconds and clips_padded (0 to C) as `PretrainSamples`; clips uint8 (B, C, T,
+            H, W, 3); label int64 (B,). Padding: video and label -1, black clips. A video that cannot be
+            decoded keeps its label, has black clips and `bad` set, and is to be counted as wrong: a test
+            video is never replaced.
         """
         return _stack([self._test(int(position)) for position in positions])
 
@@ -173,6 +197,7 @@ class EvaluateSamples:
         black = np.zeros((self.evaluate.clips, frames, size, size, 3), dtype=np.uint8)
         manifest = _manifest(self.manifest)
         sample: _Sample = {"position": position, "video": -1, "label": -1, "clips": black, "bad": ""}
+        sample["clips_padded"] = 0
         if position < self.videos:
             video = manifest.row(int(manifest.usable[position]))
             sample |= {"video": video.row, "label": video.label}
@@ -184,7 +209,9 @@ class EvaluateSamples:
                 stride=self.stride,
                 indexing=self.indexing,
                 target_fps=fps,
+                short_videos=self.data.short_videos,
             )
+            sample["clips_padded"] = sum(clip.padded for clip in clips)
             try:
                 sample["clips"] = np.stack(_cut(manifest, video, clips, model=self.model, target_fps=fps))
             except DecodeError as error:
@@ -272,7 +299,15 @@ def _stand_in(
     raise DecodeError(bad[0].rpartition(": ")[0], f"and all its stand-ins are damaged: {'; '.join(bad)}")
 
 
-_TYPES = {"position": np.int64, "video": np.int64, "label": np.int64, "bad": object, "seconds": np.float32}
+_TYPES = {
+    "position": np.int64,
+    "video": np.int64,
+    "label": np.int64,
+    "bad": object,
+    "seconds": np.float32,
+    "clips_padded": np.int64,
+    "pairs_not_disjoint": np.int64,
+}
 
 
 def _stack(samples: list[_Sample]) -> Batch:

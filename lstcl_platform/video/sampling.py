@@ -1,30 +1,33 @@
 """Which frames, crop, flip and augmentation a sample gets: a pure function of (seed, epoch, video).
 
-The time grid: position k stands for second k / `target_fps` after the first shown frame, or for native frame
-k if `target_fps` is null. A clip that is longer than its video repeats the last frame ("clamp", as do the
-decoders of SlowFast and TimeSformer). Crops follow torchvision's `RandomResizedCrop.get_params`, ten tries
-and fallback included, in pixels of the upright frame; the decoder moves their edges to even coordinates.
+Crops follow torchvision's `RandomResizedCrop.get_params`, ten tries and fallback included, in pixels of the
+upright frame; the decoder moves their edges to even coordinates.
 
 `video` in every draw is the row number in the manifest. It depends on the order of the source (sorted paths
 or CSV lines), never on the machine.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from lstcl_platform.specs.data import ShortVideos
 from lstcl_platform.specs.training import (
     EvaluateSpec,
     FinetuneAugmentSpec,
     FinetuneSpec,
+    Indexing,
     PretrainAugmentSpec,
     PretrainSpec,
+    Timing,
+    clip_span,
 )
-from lstcl_platform.video.draws import FINETUNE_STREAM, VIEW_STREAMS, uniforms
+from lstcl_platform.video.draws import FINETUNE_STREAM, SEGMENT_STREAM, VIEW_STREAMS, uniforms
 from lstcl_platform.video.manifest import VideoRow
+from lstcl_platform.video.pairs import draw_strides, place_pair, random_start
+from lstcl_platform.video.time_grid import Positions, clip_positions, grid_length, segment_bounds
 
 AUGMENT_FIELDS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur_sigma")
 """Columns of the augmentation parameters: three factors (1: unchanged), hue shift in turns of the colour
@@ -34,7 +37,6 @@ _CROP_TRIES = 10
 _CROP_DRAWS = 2 + 4 * _CROP_TRIES
 _DRAWS = _CROP_DRAWS + 8
 
-Indexing = Literal["exact", "linspace"]
 Draws = npt.NDArray[np.float64]
 
 
@@ -52,10 +54,12 @@ class Box:
 class Clip:
     """One clip to cut: T positions on the time grid, crop and flip."""
 
-    positions: npt.NDArray[np.int64]
-    """Grid positions, ascending, from 0."""
+    positions: Positions
+    """Grid positions inside the video; ascending, but for `short_videos: loop`."""
     box: Box
     flip: bool
+    padded: bool = field(default=False, kw_only=True)
+    """The clip is longer than its video, so that it repeats frames: see `short_videos`."""
 
 
 @dataclass(frozen=True)
@@ -64,60 +68,87 @@ class View(Clip):
 
     augment: npt.NDArray[np.float32]
     """Values of `AUGMENT_FIELDS`."""
-
-
-def grid_length(video: VideoRow, *, target_fps: float | None) -> int:
-    """Positions that the video spans on the time grid, at least 1."""
-    if target_fps is None:
-        return max(1, video.frames)
-    return max(1, round(video.duration * target_fps))
+    overlaps: bool = field(default=False, kw_only=True)
+    """The extents of the pair's two clips overlap: both views say so."""
 
 
 def sample_clips(
-    video: VideoRow, spec: PretrainSpec, *, frames: int, target_fps: float | None, epoch: int
+    video: VideoRow,
+    spec: PretrainSpec,
+    *,
+    frames: int,
+    target_fps: float | None,
+    epoch: int,
+    short_videos: ShortVideos = "clamp",
 ) -> tuple[View, View]:
-    """Short and long view of a video in an epoch (paper, Section 3.2), drawn independently from `spec.seed`.
+    """Short and long view of a video in an epoch (paper, Section 4), drawn from `spec.seed`.
+
+    Crop, flip and augmentation are independent between the views; strides and starts as `spec.clips` says.
 
     Args:
         video: Row of the manifest; its row number, size and length enter the draw.
-        spec: Strides, indexing, crop, flip and augmentation ranges, and the seed.
+        spec: Strides, their relation, indexing, crop, flip and augmentation ranges, and the seed.
         frames: T, frames a clip.
         target_fps: Time grid in frames a second; None counts native frames.
         epoch: From 0.
+        short_videos: What a clip shows beyond the end of its video.
     """
     length = grid_length(video, target_fps=target_fps)
+    strides = draw_strides(spec.clips, seed=spec.seed, epoch=epoch, video=video.row)
+    short, long = (
+        uniforms(_DRAWS, seed=spec.seed, stream=stream, epoch=epoch, video=video.row)
+        for stream in VIEW_STREAMS
+    )
+    extents = place_pair(spec.clips, strides, (short[0], long[0]), frames=frames, length=length)
+    overlaps = extents[0].overlaps(extents[1])
     views = []
-    for stream, stride in zip(VIEW_STREAMS, (spec.clips.short_stride, spec.clips.long_stride), strict=True):
-        draws = uniforms(_DRAWS, seed=spec.seed, stream=stream, epoch=epoch, video=video.row)
-        clip = _random_clip(
-            video,
-            draws,
+    for extent, draws in zip(extents, (short, long), strict=True):
+        positions = clip_positions(
+            extent.start,
             frames=frames,
-            stride=stride,
+            stride=extent.stride,
             length=length,
             indexing=spec.clips.indexing,
-            augment=spec.augment,
+            short_videos=short_videos,
         )
+        box, flip = _crop_and_flip(video, draws, spec.augment)
         augment = _augment_parameters(draws[_CROP_DRAWS:], spec.augment)
-        views.append(View(clip.positions, clip.box, clip.flip, augment))
+        padded = extent.span > length
+        views.append(View(positions, box, flip, augment, padded=padded, overlaps=overlaps))
     return views[0], views[1]
 
 
 def sample_labelled_clip(
-    video: VideoRow, spec: FinetuneSpec, *, frames: int, target_fps: float | None, epoch: int
+    video: VideoRow,
+    spec: FinetuneSpec,
+    *,
+    frames: int,
+    target_fps: float | None,
+    epoch: int,
+    short_videos: ShortVideos = "clamp",
 ) -> Clip:
-    """Training clip of a labelled video in an epoch; arguments as in `sample_clips`."""
+    """Training clip of a labelled video in an epoch; arguments as in `sample_clips`.
+
+    With `segments`, each frame is drawn uniformly from its segment (TSN; SlowFast `ssv2.py`).
+    """
     draws = uniforms(_DRAWS, seed=spec.seed, stream=FINETUNE_STREAM, epoch=epoch, video=video.row)
     length = grid_length(video, target_fps=target_fps)
-    return _random_clip(
-        video,
-        draws,
+    box, flip = _crop_and_flip(video, draws, spec.augment)
+    if spec.stride == "segments":
+        first, last = segment_bounds(frames=frames, length=length)
+        within = uniforms(frames, seed=spec.seed, stream=SEGMENT_STREAM, epoch=epoch, video=video.row)
+        positions = first + np.floor(within * (last - first + 1)).astype(np.int64)
+        return Clip(positions, box, flip, padded=frames > length)
+    span = clip_span(frames=frames, stride=spec.stride, indexing=spec.indexing)
+    positions = clip_positions(
+        random_start(draws[0], room=length - span, indexing=spec.indexing),
         frames=frames,
         stride=spec.stride,
         length=length,
         indexing=spec.indexing,
-        augment=spec.augment,
+        short_videos=short_videos,
     )
+    return Clip(positions, box, flip, padded=span > length)
 
 
 def uniform_clips(
@@ -125,63 +156,54 @@ def uniform_clips(
     spec: EvaluateSpec,
     *,
     frames: int,
-    stride: int,
+    stride: Timing,
     indexing: Indexing,
     target_fps: float | None,
+    short_videos: ShortVideos = "clamp",
 ) -> list[Clip]:
-    """Test clips of a video: starts spread evenly from the first to the last possible, centre crop, no flip.
+    """Test clips of a video, centre crop, no flip.
 
-    A single clip stands in the middle. The crop is the centre square whose side is the frame's short side /
-    `spec.crop_ratio`: the same pixels as resizing the short side and cutting out the centre, in one resize.
+    With a stride, starts spread evenly from the first to the last possible; a single clip stands in the
+    middle. With `segments`, clip j of n takes the frame at (j + 1/2) / n of every segment: a single clip the
+    centres, as SlowFast's `ssv2.py`.
+
+    The crop is the centre square whose side is the frame's short side / `spec.crop_ratio`: the same pixels as
+    resizing the short side and cutting out the centre, in one resize.
     """
     length = grid_length(video, target_fps=target_fps)
-    room = max(0, length - clip_span(frames=frames, stride=stride, indexing=indexing))
-    starts = np.linspace(0, room, spec.clips) if spec.clips > 1 else np.array([room / 2])
     side = max(1, round(min(video.width, video.height) / spec.crop_ratio))
     box = Box((video.width - side) // 2, (video.height - side) // 2, side, side)
+    if stride == "segments":
+        first, last = segment_bounds(frames=frames, length=length)
+        parts = 2 * spec.clips
+        return [
+            Clip(first + (last - first) * (2 * j + 1) // parts, box, False, padded=frames > length)
+            for j in range(spec.clips)
+        ]
+    span = clip_span(frames=frames, stride=stride, indexing=indexing)
+    room = max(0, length - span)
+    starts = np.linspace(0, room, spec.clips) if spec.clips > 1 else np.array([room / 2])
     return [
         Clip(
-            clip_positions(int(start), frames=frames, stride=stride, length=length, indexing=indexing),
+            clip_positions(
+                int(start),
+                frames=frames,
+                stride=stride,
+                length=length,
+                indexing=indexing,
+                short_videos=short_videos,
+            ),
             box,
             False,
+            padded=span > length,
         )
         for start in starts
     ]
 
 
-def clip_span(*, frames: int, stride: int, indexing: Indexing) -> int:
-    """Grid positions from a clip's first to its last frame, both counted (linspace: T * stride)."""
-    return (frames - 1) * stride + 1 if indexing == "exact" else frames * stride
-
-
-def clip_positions(
-    start: float, *, frames: int, stride: int, length: int, indexing: Indexing
-) -> npt.NDArray[np.int64]:
-    """T positions from `start`, clamped to [0, length - 1].
-
-    `exact`: start + i * stride. `linspace`: T values from start to start + T * stride - 1, rounded down
-    (SlowFast `get_start_end_idx` and `temporal_sampling`).
-    """
-    if indexing == "exact":
-        positions = int(start) + stride * np.arange(frames, dtype=np.int64)
-    else:
-        positions = np.floor(np.linspace(start, start + frames * stride - 1, frames)).astype(np.int64)
-    return np.clip(positions, 0, length - 1)
-
-
-def _random_clip(
-    video: VideoRow,
-    draws: Draws,
-    *,
-    frames: int,
-    stride: int,
-    length: int,
-    indexing: Indexing,
-    augment: PretrainAugmentSpec | FinetuneAugmentSpec,
-) -> Clip:
-    room = max(0, length - clip_span(frames=frames, stride=stride, indexing=indexing))
-    start = math.floor(draws[0] * (room + 1)) if indexing == "exact" else draws[0] * room
-    positions = clip_positions(start, frames=frames, stride=stride, length=length, indexing=indexing)
+def _crop_and_flip(
+    video: VideoRow, draws: Draws, augment: PretrainAugmentSpec | FinetuneAugmentSpec
+) -> tuple[Box, bool]:
     box = random_box(
         draws[2:_CROP_DRAWS],
         width=video.width,
@@ -189,7 +211,7 @@ def _random_clip(
         area=augment.crop_area,
         aspect=augment.crop_aspect,
     )
-    return Clip(positions, box, bool(draws[1] < augment.flip))
+    return box, bool(draws[1] < augment.flip)
 
 
 def random_box(

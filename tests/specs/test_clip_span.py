@@ -30,26 +30,26 @@ def test_spans_are_those_of_the_reference(indexing, stride, frames):
 
 
 def test_clips_as_long_as_the_median_video_pass():
-    check_clip_span(trial(), median_seconds=7.5, median_frames=1)
-    check_clip_span(trial(target_fps=None), median_seconds=0.1, median_frames=225)
+    check_clip_span(trial(), source="train", median_seconds=7.5, median_frames=1)
+    check_clip_span(trial(target_fps=None), source="train", median_seconds=0.1, median_frames=225)
 
 
 def test_clips_longer_than_most_videos_are_refused():
     with pytest.raises(UserError) as caught:
-        check_clip_span(trial(), median_seconds=7.0, median_frames=10_000)
+        check_clip_span(trial(), source="train", median_seconds=7.0, median_frames=10_000)
     assert (
         "pretrain.clips.long_stride: the clip spans 7.5 s (225 frames at data.target_fps 30), half of"
         in str(caught.value)
     )
     assert "finetune.stride" not in str(caught.value)
     with pytest.raises(UserError, match=r"the clip spans 225 frames, half of the videos have 224 or fewer"):
-        check_clip_span(trial(target_fps=None), median_seconds=60, median_frames=224)
+        check_clip_span(trial(target_fps=None), source="train", median_seconds=60, median_frames=224)
 
 
 def test_every_stage_of_the_trial_is_checked():
     scratch = trial(pretrain=None, evaluate=EvaluateSpec(stride=64))
     with pytest.raises(UserError) as caught:
-        check_clip_span(scratch, median_seconds=1.0, median_frames=30)
+        check_clip_span(scratch, source="train", median_seconds=1.0, median_frames=30)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()[1:3]] == [
         "finetune.stride",
         "evaluate.stride",

@@ -22,6 +22,7 @@ def test_a_field_that_is_a_list_is_known_as_such():
     assert is_list(find_field("pretrain.augment.crop_area"))
     assert not is_list(find_field("pretrain.epochs"))
     assert not is_list(find_field("pretrain"))
+    assert not is_list(find_field("pretrain.clips.long_stride"))  # a list or a number
 
 
 @pytest.mark.parametrize("path", ["", ".", "pretrain.", "pretrain..epochs", "pretrain.epochs.x"])

@@ -122,6 +122,7 @@ def pretrain_batches(
             "long": clips[:, 1],
             "augment": augment,
             "bad": np.full(batch_size, "", dtype=object),
+            "clips_padded": rng.integers(0, 3, batch_size),
         }
         yield _share(batch, slots)
 
@@ -140,6 +141,7 @@ def finetune_batches(
             "clip": (label[:, None, None, None, None] * 90 + noise).astype(np.uint8),
             "label": label,
             "bad": np.full(batch_size, "", dtype=object),
+            "clips_padded": rng.integers(0, 3, batch_size),
         }
         yield _share(batch, slots)
 

@@ -39,6 +39,7 @@ def batches(*, bad: int = -1) -> Iterator[HostBatch]:
         "label": np.array([0, 1, 2, 3, 4, 0]),
         "video": np.array([10, 2, 4, 6, 8, -1]),
         "bad": problems,
+        "clips_padded": np.array([0, 2, 0, 1, 0, 0]),
         "path": np.array([f"{n}.mp4" for n in range(6)], dtype=object),
     }
     for start in range(0, 6, BATCH):
@@ -84,7 +85,13 @@ def test_scores_are_softmax_averaged_over_clips(tmp_path: Path, classifier: Clas
         assert row["predicted"] == scores.argmax()
         hits1 += int(scores.argmax()) == row["label"]
         hits5 += row["label"] in scores.topk(5).indices
-    assert result.metrics == {"top1": hits1 / 5, "top5": hits5 / 5, "videos": 5, "bad_videos": 0}
+    assert result.metrics == {
+        "top1": hits1 / 5,
+        "top5": hits5 / 5,
+        "videos": 5,
+        "bad_videos": 0,
+        "clips_padded": 3,
+    }
     assert 0 < hits5 < 5  # or the test could not tell top-5 from all or nothing
     assert reporter.rows == [{"step": 3, "epoch": 1, **result.metrics}]
     assert reporter.steps == [1, 2, 3]
@@ -118,9 +125,16 @@ def test_an_undecoded_video_of_class_0_does_not_hit_by_its_zeros():
         label=np.array([0, 1]),
         probabilities=np.array([[0, 0, 0], [0.2, 0.7, 0.1]], dtype=np.float32),
         decoded=np.array([False, True]),
+        clips_padded=np.array([0, 0]),
         path=np.array(["", ""], dtype=object),
     )
-    assert predictions.metrics() == {"top1": 0.5, "top5": 0.5, "videos": 2, "bad_videos": 1}
+    assert predictions.metrics() == {
+        "top1": 0.5,
+        "top5": 0.5,
+        "videos": 2,
+        "bad_videos": 1,
+        "clips_padded": 0,
+    }
 
 
 @pytest.mark.parametrize(("videos", "drop"), [(6, 0), (4, 0), (5, 1)])

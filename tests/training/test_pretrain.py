@@ -146,7 +146,7 @@ def test_rows_tell_what_happened(tmp_path: Path):
     pretrain(trial(), stage_context(tmp_path / "a1", reporter), pretrain_batches())
     first, last = reporter.rows[0], reporter.rows[-1]
     names = {"step", "epoch", "loss", "lr", "momentum", "grad_norm", "retrieval_top1", "feature_std"}
-    assert set(first) == names | {"samples_per_second", "step_seconds", "data_wait"}
+    assert set(first) == names | {"samples_per_second", "step_seconds", "data_wait", "clips_padded"}
     assert (first["step"], first["epoch"], last["step"], last["epoch"]) == (1, 1 / 3, TOTAL, 2)
     assert (first["lr"], first["momentum"]) == (0.0, pytest.approx(0.99))
     assert reporter.rows[STEPS_PER_EPOCH]["lr"] == pytest.approx(0.05 * 8 / 256)
@@ -207,6 +207,16 @@ def test_bad_videos_are_named(tmp_path: Path):
     reporter = Recorder()
     pretrain(trial(), stage_context(tmp_path / "a1", reporter), with_bad(pretrain_batches()))
     assert reporter.problems == ["clip.mp4: moov atom not found"]
+
+
+def test_counters_add_up_over_steps(tmp_path: Path):
+    counts = [int(batch["clips_padded"].sum()) for batch in pretrain_batches()]
+    reporter = Recorder()
+    context = stage_context(tmp_path / "a1", reporter, log_every_steps=4)
+    result = pretrain(trial(), context, pretrain_batches())
+    assert [row["clips_padded"] for row in reporter.rows] == [sum(counts[:4]), sum(counts)]
+    assert result.metrics["clips_padded"] == sum(counts) > 0
+    assert "pairs_not_disjoint" not in result.metrics
 
 
 def test_divergence_ends_the_stage_before_it_is_saved(tmp_path: Path):

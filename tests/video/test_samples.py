@@ -6,12 +6,12 @@ import pytest
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
-from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, PretrainSpec
+from lstcl_platform.specs.training import ClipPairSpec, EvaluateSpec, FinetuneSpec, PretrainSpec
 from lstcl_platform.video.decoding import DecodeError, decode_clips
 from lstcl_platform.video.indexing import index_videos
 from lstcl_platform.video.manifest import Manifest
 from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples, labelled_subset
-from lstcl_platform.video.sampling import sample_clips
+from lstcl_platform.video.sampling import Box, Clip, sample_clips
 from tests.helpers.videos import make_labelled_folder
 
 DATA = DataSpec(train="train", val="val")
@@ -52,9 +52,36 @@ def test_pretraining_batch_has_the_promised_shapes(manifest_path):
         "augment": ((3, 2, 6), "float32"),
         "bad": ((3,), "object"),
         "seconds": ((3,), "float32"),
+        "clips_padded": ((3,), "int64"),
     }
     assert batch["bad"].tolist() == [""] * 3
     assert len(set(batch["video"].tolist())) == 3
+
+
+def test_samples_count_what_their_videos_are_too_short_for(manifest_path):
+    # 40 frames; T = 4: strides 8 and 32 span 25 and 97 positions.
+    batch = pretrain(manifest_path)(np.arange(6))
+    assert batch["clips_padded"].tolist() == [1] * 6
+    fitting = ClipPairSpec(short_stride=3, long_stride=9, sampling="random_disjoint")  # 10 + 28
+    samples = pretrain(manifest_path, clips=fitting)(np.arange(6))
+    assert samples["clips_padded"].tolist() == [0] * 6
+    assert samples["pairs_not_disjoint"].tolist() == [0] * 6
+    close = ClipPairSpec(short_stride=4, long_stride=9, sampling="random_disjoint")  # 13 + 28
+    assert pretrain(manifest_path, clips=close)(np.arange(6))["pairs_not_disjoint"].tolist() == [1] * 6
+    assert finetune(manifest_path, stride=14)(np.arange(2))["clips_padded"].tolist() == [1, 1]
+    assert finetune(manifest_path, stride=13)(np.arange(2))["clips_padded"].tolist() == [0, 0]
+    assert evaluation(manifest_path, stride=14)(np.arange(9, 11))["clips_padded"].tolist() == [3, 0]
+
+
+def test_segments_reach_both_ends_of_the_video(manifest_path):
+    manifest = Manifest.load(manifest_path)
+    (clip,) = EvaluateSamples(
+        manifest=manifest_path, data=DATA, model=MODEL, evaluate=EvaluateSpec(clips=1), stride="segments"
+    )(np.array([2]))["clips"][0]
+    centres = Clip(np.array([5, 15, 24, 34]), Box(2, 2, 28, 28), False)  # bounds 0, 10, 20, 29, 39
+    (expected,) = decode_clips(manifest.file(2), [centres], size=16, target_fps=30.0)
+    assert np.array_equal(clip, expected)
+    assert finetune(manifest_path, stride="segments")(np.arange(2))["clip"].shape == (2, 4, 16, 16, 3)
 
 
 def test_samples_are_the_clips_that_were_drawn(manifest_path):
@@ -171,9 +198,9 @@ def test_class_with_too_few_labels_is_named(manifest_path):
         finetune(manifest_path, labels_per_class=6)
 
 
-def evaluation(path):
+def evaluation(path, *, stride=2):
     spec = EvaluateSpec(clips=3)
-    return EvaluateSamples(manifest=path, data=DATA, model=MODEL, evaluate=spec, stride=2)
+    return EvaluateSamples(manifest=path, data=DATA, model=MODEL, evaluate=spec, stride=stride)
 
 
 def test_evaluation_shows_every_usable_video_once_and_then_padding(manifest_path):

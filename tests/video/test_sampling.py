@@ -1,4 +1,4 @@
-from dataclasses import replace
+import hashlib
 
 import numpy as np
 import pytest
@@ -15,8 +15,6 @@ from lstcl_platform.specs.training import (
 from lstcl_platform.video.draws import uniforms
 from lstcl_platform.video.sampling import (
     AUGMENT_FIELDS,
-    clip_positions,
-    grid_length,
     random_box,
     sample_clips,
     sample_labelled_clip,
@@ -71,25 +69,62 @@ def test_views_are_drawn_independently():
         assert abs(np.corrcoef(columns[:, 0, index], columns[:, 1, index])[0, 1]) < 0.15
 
 
-@pytest.mark.parametrize(("fps", "length"), [(30.0, 300), (25.0, 250), (None, 280)])
-def test_grid_counts_seconds_or_native_frames(fps, length):
-    assert grid_length(replace(LONG, frames=280), target_fps=fps) == length
-
-
 def test_short_videos_repeat_their_last_frame():
     _, long = draw(row(1, frames=60, duration=2.0))
     assert long.positions.tolist() == [0, 32, 59, 59, 59, 59, 59, 59]
     assert draw(row(1, frames=1, duration=1 / 30))[0].positions.tolist() == [0] * 8
 
 
+def test_views_say_what_their_video_was_too_short_for():
+    pair = draw(row(1, frames=60, duration=2.0))
+    assert [view.padded for view in pair] == [False, True]
+    assert [view.padded for view in draw()] == [False, False]
+    spec = {"clips": ClipPairSpec(sampling="random_disjoint")}
+    assert not any(view.overlaps for epoch in range(50) for view in draw(epoch=epoch, **spec))
+    assert all(view.overlaps for view in draw(row(1, frames=250, duration=250 / 30), **spec))
+
+
+def test_short_videos_can_start_again():
+    video, spec = row(1, frames=60, duration=2.0), PretrainSpec()
+    _, long = sample_clips(video, spec, frames=8, target_fps=30.0, epoch=0, short_videos="loop")
+    assert long.positions.tolist() == [0, 32, 4, 36, 8, 40, 12, 44]
+
+
+@pytest.mark.parametrize("sampling", ["random_included", "random_disjoint"])
+def test_the_relation_of_the_starts_moves_no_other_draw(sampling):
+    for plain, related in zip(draw(), draw(clips=ClipPairSpec(sampling=sampling)), strict=True):
+        assert (plain.box, plain.flip) == (related.box, related.flip)
+        assert np.array_equal(plain.augment, related.augment)
+
+
+def test_a_pair_has_the_strides_that_were_drawn_for_it():
+    sets = ClipPairSpec(short_stride=(4, 8, 16, 32), long_stride=(4, 8, 16, 32))
+    steps = {tuple(int(np.diff(v.positions)[0]) for v in draw(epoch=e, clips=sets)) for e in range(200)}
+    assert steps == {(x, y) for x in (4, 8, 16, 32) for y in (4, 8, 16, 32) if x <= y}
+
+
 @pytest.mark.parametrize(
-    ("stride", "expected"),
-    # numpy.linspace(start, start + T * stride - 1, T), rounded down: SlowFast's decoder.
-    [(8, [0, 9, 18, 27, 36, 45, 54, 63]), (32, [0, 36, 72, 109, 145, 182, 218, 255])],
+    ("indexing", "digest"),
+    [
+        ("exact", "f13b8a41816a4c4124cdc969c66713739787738bf8dbd39b92ec33f6c2793fa3"),
+        ("linspace", "ed7eba44ccc062973878aa43a3432fae709b50c25861931ba465edbf2ea4fdf4"),
+    ],
 )
-def test_linspace_follows_slowfast(stride, expected):
-    positions = clip_positions(0, frames=8, stride=stride, length=300, indexing="linspace")
-    assert positions.tolist() == expected
+def test_default_draws_are_what_they_were(indexing, digest):
+    """Other draws under the same stage key would pass for the same result."""
+    found = hashlib.sha256()
+    for seed in (0, 7):
+        for epoch in range(20):
+            clips = ClipPairSpec(indexing=indexing)
+            for view in draw(epoch=epoch, seed=seed, clips=clips):
+                found.update(view.positions.astype("<i8").tobytes())
+                found.update(repr((view.box, view.flip)).encode())
+                found.update(view.augment.astype("<f4").tobytes())
+            spec = FinetuneSpec(seed=seed, indexing=indexing)
+            clip = sample_labelled_clip(LONG, spec, frames=8, target_fps=30.0, epoch=epoch)
+            found.update(clip.positions.astype("<i8").tobytes())
+            found.update(repr((clip.box, clip.flip)).encode())
+    assert found.hexdigest() == digest
 
 
 def test_linspace_stays_inside_and_varies():
@@ -170,9 +205,48 @@ def test_labelled_clip_has_its_own_draw():
     assert clip.box != draw()[0].box
 
 
-def uniform(video, count, **options):
+def test_segments_give_one_frame_each_uniformly():
+    spec, video = FinetuneSpec(stride="segments"), row(5, frames=49, duration=49 / 12)
+    clips = [sample_labelled_clip(video, spec, frames=8, target_fps=12, epoch=e) for e in range(2100)]
+    positions = np.array([clip.positions for clip in clips])
+    for slot, drawn in enumerate(positions.T):  # 48 / 8 = 6: positions 6 i to 6 i + 6, both included
+        counts = np.bincount(drawn - 6 * slot, minlength=7)
+        assert len(counts) == 7
+        # 99.99 % point of chi-square with 6 degrees of freedom, for eight slots.
+        assert ((counts - 300) ** 2 / 300).sum() < 27.9
+    correlations = np.corrcoef(positions.T) - np.eye(8)
+    assert np.abs(correlations).max() < 0.1
+    assert not any(clip.padded for clip in clips)
+
+
+def test_segments_leave_crop_and_flip_as_they_are():
+    plain, segments = (
+        sample_labelled_clip(LONG, FinetuneSpec(stride=stride), frames=8, target_fps=30, epoch=1)
+        for stride in (8, "segments")
+    )
+    assert (plain.box, plain.flip) == (segments.box, segments.flip)
+
+
+def test_a_video_of_fewer_frames_than_a_clip_is_padded_in_segments_too():
+    clip = sample_labelled_clip(
+        row(5, frames=5, duration=5 / 30), FinetuneSpec(stride="segments"), frames=8, target_fps=30, epoch=0
+    )
+    assert clip.padded
+    assert sorted(clip.positions.tolist()) == clip.positions.tolist()
+
+
+def uniform(video, count, *, stride=8):
     spec = EvaluateSpec(clips=count)
-    return uniform_clips(video, spec, frames=8, stride=8, indexing="exact", target_fps=30, **options)
+    return uniform_clips(video, spec, frames=8, stride=stride, indexing="exact", target_fps=30)
+
+
+def test_test_segments_show_their_centres_or_spread_evenly():
+    video = row(5, frames=49, duration=49 / 30)
+    (centre,) = uniform(video, 1, stride="segments")
+    assert centre.positions.tolist() == [3, 9, 15, 21, 27, 33, 39, 45]  # (start + end) // 2 of ssv2.py
+    three = uniform(video, 3, stride="segments")
+    assert [clip.positions[0] for clip in three] == [1, 3, 5]
+    assert not any(clip.flip or clip.padded for clip in three)
 
 
 def test_test_clips_reach_from_the_start_to_the_end():
