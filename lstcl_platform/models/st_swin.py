@@ -206,6 +206,7 @@ class SpaceTimeSwin(Backbone):
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
+        self.window = window
         self.patch_embed = PatchEmbed(dim, patch)
         total = sum(depths)
         rates = [drop_path * i / max(total - 1, 1) for i in range(total)]

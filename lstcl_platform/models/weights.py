@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lstcl_platform.specs.errors import UserError
 
@@ -43,17 +43,12 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         UserError: The file is missing or unreadable, or names and shapes differ; the message lists what is
             missing, unexpected and misshapen.
     """
-    try:
-        found = load_file(str(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such weights file") from error
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    found = read_safetensors(path)
     own = module.state_dict()
     problems = [
-        _listing("missing in the file", (name for name in own if name not in found)),
-        _listing("not part of the model", (name for name in found if name not in own)),
-        _listing(
+        listing("missing in the file", (name for name in own if name not in found)),
+        listing("not part of the model", (name for name in found if name not in own)),
+        listing(
             "of another shape",
             (
                 f"{name} (file {list(found[name].shape)}, model {list(own[name].shape)})"
@@ -68,7 +63,19 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     module.load_state_dict(found)
 
 
-def _listing(what: str, names: Iterable[str]) -> str:
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a local safetensors file by name; raises UserError when it is missing or unreadable."""
+    try:
+        found: dict[str, Tensor] = load_file(str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such weights file") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    return found
+
+
+def listing(what: str, names: Iterable[str]) -> str:
+    """``3 missing: a, b, c``, sorted and cut after a few names; empty without names."""
     listed = sorted(names)
     if not listed:
         return ""

@@ -59,12 +59,16 @@ def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[st
     """Everything of `spec` that the stage's result depends on.
 
     Of `data` only the time grid and what lies beyond its end are in it: the manifest's digest stands for the
-    videos, wherever they lie, and `max_bad_fraction` decides whether a run goes on, not what it computes.
+    videos, wherever they lie, and `max_bad_fraction` decides whether a run goes on, not what it computes. A file of
+    initial weights is in it by its digest, too (`specs.weights.pinned`).
     """
+    model = spec.model.model_dump(mode="json")
+    if model["init"] is not None and model["init"]["sha256"] is not None:
+        del model["init"]["file"]
     return {
         "format": KEY_FORMAT,
         "kind": kind,
-        "model": spec.model.model_dump(mode="json"),
+        "model": model,
         "data": {
             "manifest": manifest,
             "target_fps": spec.data.target_fps,

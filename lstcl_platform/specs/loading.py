@@ -16,6 +16,14 @@ from lstcl_platform.specs.sweep import check_sweep_fields, survey_cells
 from lstcl_platform.specs.validation import broken_rules, validate_fields, without
 from lstcl_platform.specs.yaml_source import YamlSource, parse_value, parse_yaml
 
+_FROM_THE_FILE: tuple[FieldPath, ...] = (
+    ("data", "train"),
+    ("data", "val"),
+    ("data", "pretrain"),
+    ("model", "init", "file"),
+)
+"""Fields whose relative paths count from the spec file's folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedExperiment:
@@ -175,9 +183,10 @@ def _rules_apart_from(spec: ExperimentSpec, problems: Sequence[Problem]) -> list
 
 
 def _absolute(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Copy in which data paths count from the spec file's folder, and storage from the working directory."""
+    """Copy in which data and weights count from the spec file's folder, and storage from the working directory."""
     values = copy.deepcopy(dict(requested))
-    _anchor_data(values.get("data"), folder)
+    for field in _FROM_THE_FILE:
+        _anchor(values, field, folder)
     sweep = values.get("sweep")
     if isinstance(sweep, dict):
         cells = [sweep.get("grid"), *_list_of(sweep.get("cases")), *_list_of(sweep.get("exclude"))]
@@ -196,27 +205,27 @@ def _list_of(value: Any) -> list[Any]:
 def _anchor_cell(cell: Any, folder: Path) -> None:
     if not isinstance(cell, dict):
         return
-    for path in ("data.train", "data.val", "data.pretrain"):
-        if path in cell:
-            value = cell[path]
-            cell[path] = (
-                [_anchored(item, folder) for item in value]
-                if isinstance(value, list)
-                else _anchored(value, folder)
-            )
-    for block in cell.get("data", []) if isinstance(cell.get("data"), list) else [cell.get("data")]:
-        _anchor_data(block, folder)
+    for path, value in cell.items():
+        parts = tuple(path.split(".")) if isinstance(path, str) else ()
+        for field in _FROM_THE_FILE:
+            if field[: len(parts)] == parts:
+                rest = field[len(parts) :]
+                several = isinstance(value, list)
+                cell[path] = (
+                    [_anchor(item, rest, folder) for item in value]
+                    if several
+                    else _anchor(value, rest, folder)
+                )
+                value = cell[path]
 
 
-def _anchor_data(block: Any, folder: Path) -> None:
-    if isinstance(block, dict):
-        block.update(
-            {
-                split: _anchored(block[split], folder)
-                for split in ("train", "val", "pretrain")
-                if split in block
-            }
-        )
+def _anchor(value: Any, field: FieldPath, folder: Path) -> Any:
+    """`value` with what lies at `field` inside it made absolute; blocks on the way are changed in place."""
+    if not field:
+        return _anchored(value, folder)
+    if isinstance(value, dict) and field[0] in value:
+        value[field[0]] = _anchor(value[field[0]], field[1:], folder)
+    return value
 
 
 def _anchored(value: Any, folder: Path) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from lstcl_platform.specs.base import PositiveInt, Relation, Spec
+from lstcl_platform.specs.weights import WeightsSpec
 
 BackboneName = Literal[
     "timesformer_base",
@@ -20,6 +21,9 @@ BackboneName = Literal[
     "st_swin_micro",
 ]
 
+_FAMILIES = {"timesformer_official": ("timesformer",), "video_swin_official": ("st_swin", "swin")}
+"""Kind of weights -> how the names of the backbones that they suit begin."""
+
 
 class ModelSpec(Spec):
     """A backbone and the clip it sees."""
@@ -34,11 +38,19 @@ class ModelSpec(Spec):
     attention: Literal["divided", "joint", "space_only"] = "divided"
     """TimeSformer only. `divided`: over time, then over space; `joint`: over all patches of the clip at once;
     `space_only`: each frame apart."""
+    init: WeightsSpec | None = None
+    """Public weights that training starts from where no earlier stage gives any; null draws them at random."""
 
     def broken_relations(self) -> Iterator[Relation]:
-        """The kind of attention is a TimeSformer's choice."""
+        """The kind of attention is a TimeSformer's choice; a checkpoint of one family is for that family."""
         if self.attention != "divided" and not self.name.startswith("timesformer"):
             yield Relation(
                 fields=("attention", "name"),
                 text=f"attention: {self.attention} is for a timesformer; {self.name} has windows",
+            )
+        family = None if self.init is None else _FAMILIES.get(self.init.kind)
+        if self.init is not None and family is not None and not self.name.startswith(family):
+            yield Relation(
+                fields=("init", "name"),
+                text=f"init of kind {self.init.kind} is for a {family[0]}, not for {self.name}",
             )

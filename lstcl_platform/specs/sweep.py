@@ -21,6 +21,7 @@ from lstcl_platform.specs.paths import assign
 from lstcl_platform.specs.problems import Path, Problem, dotted, refuse
 from lstcl_platform.specs.stages import Trial
 from lstcl_platform.specs.validation import broken_rules, validate_fields, written
+from lstcl_platform.specs.weights import pinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,21 @@ def _judge(cell: _Cell, name: str, common: Mapping[str, Any], spec: ExperimentSp
     if rules := broken_rules(resolved):
         _judge_rules(rules, cell, name, spec, survey)
         return
+    try:
+        resolved = _with_pinned_weights(resolved)
+    except OSError as error:
+        problem = Problem(path=("model", "init", "file"), text=f"{error.filename}: {error.strerror}")
+        inside = any(path.split(".")[0] == "model" for path in cell.values)
+        survey.problems.append(_problem_in_sweep(problem, cell) if inside else problem)
+        return
     survey.trials.append(Trial(experiment=spec.name, name=name, cell=dict(cell.values), spec=resolved))
+
+
+def _with_pinned_weights(trial: TrialSpec) -> TrialSpec:
+    if trial.model.init is None:
+        return trial
+    model = trial.model.model_copy(update={"init": pinned(trial.model.init)})
+    return trial.model_copy(update={"model": model})
 
 
 def _judge_rules(rules: list[Problem], cell: _Cell, name: str, spec: ExperimentSpec, survey: Survey) -> None:

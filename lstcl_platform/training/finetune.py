@@ -13,6 +13,7 @@ from lstcl_platform.specs.training import FinetuneSpec
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import distribute, use_device
 from lstcl_platform.training.fingerprint import numerics_fingerprint
+from lstcl_platform.training.initial_weights import start_from_public
 from lstcl_platform.training.loop import Course, Loop, Measured
 from lstcl_platform.training.optimizer import finetune_optimizer, set_learning_rate
 from lstcl_platform.training.precision import autocast, grad_scaler
@@ -31,8 +32,8 @@ def finetune(
 ) -> StageResult:
     """Train a classifier to the last epoch of `stage_spec.finetune`, or until the reporter asks to stop.
 
-    The backbone starts from `context.parent_weights`, or at random (as pretraining with the same seed would
-    start). Rows hold loss, train_top1, lr, grad_norm, and timing as in pretraining.
+    The backbone starts from `context.parent_weights`, or as pretraining with the same seed would start: from
+    `model.init`, or at random. Rows hold loss, train_top1, lr, grad_norm, and timing as in pretraining.
 
     Args:
         stage_spec: settings of the trial.
@@ -54,7 +55,9 @@ def finetune(
     with repeatable(context.device):
         torch.manual_seed(spec.seed)
         backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
-        if context.parent_weights is not None and context.resume_from is None:
+        if context.parent_weights is None:
+            start_from_public(backbone, stage_spec.model.init, context)
+        elif context.resume_from is None:
             fetch_weights(backbone, context.parent_weights)
         classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
         trainee = Trainee(

@@ -14,6 +14,7 @@ from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import distribute, use_device, without_sync
 from lstcl_platform.training.fingerprint import numerics_fingerprint
+from lstcl_platform.training.initial_weights import start_from_public
 from lstcl_platform.training.loop import Course, Loop, Measured
 from lstcl_platform.training.optimizer import pretrain_optimizer, set_learning_rate
 from lstcl_platform.training.precision import autocast, grad_scaler
@@ -45,7 +46,8 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         Result on all ranks; its weights are the backbone's (the query encoder).
 
     Raises:
-        UserError: the precision does not fit the device, or the checkpoint was computed in another way.
+        UserError: the initial weights do not fit, the precision does not fit the device, or the checkpoint was
+            computed in another way.
         FloatingPointError: training diverged.
     """
     spec = stage_spec.pretrain
@@ -55,6 +57,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
     with repeatable(context.device):
         torch.manual_seed(spec.seed)
         backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
+        start_from_public(backbone, stage_spec.model.init, context)
         framework = build_framework(spec.framework, backbone).to(context.device)
         trainee = Trainee(
             model=framework,

@@ -1,5 +1,6 @@
 """Finetuning starts from its parent, learns, and decays what it should."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ import torch
 
 from lstcl_platform.models import Classifier, build_backbone, save_weights
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.weights import NativeWeights
 from lstcl_platform.training.checkpoints import load_checkpoint
 from lstcl_platform.training.finetune import finetune
 from lstcl_platform.training.optimizer import finetune_optimizer, pretrain_optimizer
+from lstcl_platform.training.pretrain import pretrain
 from tests.training.stages import (
     CLASSES,
     FRAMES,
@@ -17,6 +21,7 @@ from tests.training.stages import (
     TOTAL,
     Recorder,
     finetune_batches,
+    pretrain_batches,
     stage_context,
     trial,
 )
@@ -38,6 +43,51 @@ def test_it_starts_from_the_parent(tmp_path: Path):
     state = load_checkpoint(result.checkpoint)["model"]
     for name, value in parent.state_dict().items():
         assert torch.equal(state[f"backbone.{name}"], value)
+
+
+def public_start(folder: Path) -> tuple[TrialSpec, torch.nn.Module]:
+    """A trial whose `model.init` is a backbone in a file, and that backbone."""
+    source = backbone(seed=9)
+    save_weights(source, folder / "public.safetensors")
+    init = NativeWeights(file=(folder / "public.safetensors").as_uri(), sha256=file_digest(folder))
+    spec = trial()
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"init": init})}), source
+
+
+def file_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "public.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_first_stage_starts_from_public_weights_and_says_so(tmp_path: Path, stage: str):
+    spec, source = public_start(tmp_path)
+    context = stage_context(tmp_path / "a1", Recorder(stop_after=1))
+    if stage == "pretrain":
+        result = pretrain(spec, context, pretrain_batches())
+    else:
+        result = finetune(spec, context, finetune_batches(), num_classes=CLASSES)
+    state = load_checkpoint(result.checkpoint)["model"]
+    for name, value in source.state_dict().items():
+        assert torch.equal(state[f"backbone.{name}"], value)
+        if stage == "pretrain":
+            assert torch.equal(state[f"momentum_backbone.{name}"], value)
+    report = (tmp_path / "a1" / "initial_weights.txt").read_text()
+    assert report.startswith(
+        f"initial weights from {spec.model.init.file}: {len(source.state_dict())} loaded"
+    )
+
+
+def test_a_parent_s_weights_outweigh_public_ones(tmp_path: Path):
+    spec, _ = public_start(tmp_path)
+    save_weights(backbone(), tmp_path / "parent.safetensors")
+    context = stage_context(
+        tmp_path / "a1", Recorder(stop_after=1), parent_weights=str(tmp_path / "parent.safetensors")
+    )
+    result = finetune(spec, context, finetune_batches(), num_classes=CLASSES)
+    state = load_checkpoint(result.checkpoint)["model"]
+    assert torch.equal(state["backbone.norm.weight"], backbone().state_dict()["norm.weight"])
+    assert torch.equal(state["backbone.patch_embed.proj.weight"], backbone().patch_embed.proj.weight)
+    assert not (tmp_path / "a1" / "initial_weights.txt").exists()
 
 
 def test_another_model_s_weights_are_refused(tmp_path: Path):
