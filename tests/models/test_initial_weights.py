@@ -163,7 +163,7 @@ def test_the_official_timesformer_gives_its_own_features(tmp_path):
         "time_embed": "model.time_embed: 8 frames resized to 12 (nearest)",
     }
     with pytest.raises(
-        UserError, match="16 with no place in the model: model.blocks.0.temporal_attn.proj.bias"
+        UserError, match=r"16 with no place in the model: model.blocks.0.temporal_attn.proj.bias"
     ):
         load_initial_weights(TimeSformer(**TIMESFORMER, attention="joint"), weights)
 
@@ -246,7 +246,7 @@ def test_a_file_that_cannot_be_trusted_is_refused(vit, tmp_path):
     torch.save({"epoch": 3}, path)
     with pytest.raises(UserError, match="holds no tensors by name"):
         load_initial_weights(model, NativeWeights(file=str(path)))
-    with pytest.raises(UserError, match="the file's SHA-256 is [0-9a-f]{64}, but sha256 states 0000"):
+    with pytest.raises(UserError, match=r"the file's SHA-256 is [0-9a-f]{64}, but sha256 states 0000"):
         load_initial_weights(model, NativeWeights(file=str(path), sha256="0" * 64))
 
 
@@ -257,7 +257,7 @@ def test_a_model_of_the_hub_is_found_in_its_cache(tmp_path, monkeypatch):
     name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     source = timm.create_model("vit_tiny_patch16_224")
     model = build_backbone("timesformer_tiny", frames=8, image_size=224)
-    with pytest.raises(UserError, match="cannot fetch .* where there is no network, download the file"):
+    with pytest.raises(UserError, match=r"cannot fetch .* where there is no network, download the file"):
         load_initial_weights(model, TimmWeights(name=name))
     folder = tmp_path / f"models--timm--{name}"
     commit = "0" * 40
