@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstcl_platform.cli.launch import AddressOption
-from lstcl_platform.cli.plan import OverrideOptions
+from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
 from lstcl_platform.specs import load_requested
 from lstcl_platform.specs.stages import StageKind
 
@@ -29,6 +29,7 @@ def bench() -> None:
 def ingest(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="Experiment file (YAML).", show_default=False)],
     overrides: OverrideOptions = None,
+    override_files: OverrideFileOptions = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each of the two ways runs.")] = 15,
     stage: Annotated[StageKind, typer.Option(help="Whose samples.")] = "pretrain",
     output: Annotated[
@@ -41,7 +42,7 @@ def ingest(
     Workers take the samples and do nothing with them. Data is prepared as by a launch; nothing is trained or
     recorded.
     """
-    experiment = load_requested(spec, overrides or ())
+    experiment = load_requested(spec, overrides or (), override_files=override_files or ())
     from lstcl_platform.cli.live import make_view, progress_console
     from lstcl_platform.cli.results import make_console
     from lstcl_platform.orchestration.bench import bench_ingest

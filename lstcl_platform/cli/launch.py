@@ -1,5 +1,6 @@
 """`launch` and `resume`: run a study, show it, and print what came out."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstcl_platform.cli.plan import OverrideOptions, SpecArguments, build_plan, show_plan
+from lstcl_platform.cli.plan import (
+    OverrideFileOptions,
+    OverrideOptions,
+    SpecArguments,
+    build_plan,
+    show_plan,
+)
 from lstcl_platform.specs import LoadedExperiment, load_requested
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ NumericsOption = Annotated[
 def launch(
     specs: SpecArguments,
     overrides: OverrideOptions = None,
+    override_files: OverrideFileOptions = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")] = False,
     address: AddressOption = None,
     allow_numerics_change: NumericsOption = False,
@@ -47,10 +55,13 @@ def launch(
     checkpoint.
     """
     if dry_run:
-        show_plan(build_plan(specs, overrides or ()))
+        show_plan(build_plan(specs, overrides or (), override_files=override_files or ()))
         return
-    loaded = [load_requested(path, overrides or ()) for path in specs]
-    again = f"lstcl-platform launch {' '.join(str(path) for path in specs)}"
+    files = override_files or []
+    loaded = [load_requested(path, overrides or (), override_files=files) for path in specs]
+    changes = [word for file in files for word in ("--override", str(file))]
+    changes += [word for text in overrides or () for word in ("--set", text)]
+    again = shlex.join(["lstcl-platform", "launch", *map(str, specs), *changes])
     run(loaded, address=address, allow_numerics_change=allow_numerics_change, again=again)
 
 

@@ -41,6 +41,15 @@ OverrideOptions = Annotated[
         show_default=False,
     ),
 ]
+OverrideFileOptions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--override",
+        metavar="FILE",
+        help="YAML file laid over each SPEC, e.g. experiments/overrides/toy.yaml; before --set; repeatable.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +79,33 @@ def schema() -> None:
 def plan(
     specs: SpecArguments,
     overrides: OverrideOptions = None,
+    override_files: OverrideFileOptions = None,
     output: Annotated[Format, typer.Option("--format", help="Form of the output.")] = "table",
 ) -> None:
     """Show the trials and unique stages that a launch would run; runs nothing."""
-    show_plan(build_plan(specs, overrides or ()), output=output)
+    show_plan(build_plan(specs, overrides or (), override_files=override_files or ()), output=output)
 
 
 def build_plan(
-    specs: Sequence[Path], overrides: Iterable[str] = (), *, digest_of: DigestOf = lambda path, spec: None
+    specs: Sequence[Path],
+    overrides: Iterable[str] = (),
+    *,
+    override_files: Iterable[Path] = (),
+    digest_of: DigestOf = lambda path, spec: None,
 ) -> Plan:
     """Load `specs`, expand them and merge their stages.
 
     Args:
         specs: experiment files.
         overrides: `--set` arguments, applied to each of them.
+        override_files: files laid over each of them before that.
         digest_of: looks up the digest of a manifest.
 
     Raises:
         UserError: a spec is wrong, or two have the same experiment name.
     """
-    overrides = tuple(overrides)
-    experiments = tuple(load_requested(path, overrides) for path in specs)
+    overrides, override_files = tuple(overrides), tuple(override_files)
+    experiments = tuple(load_requested(path, overrides, override_files=override_files) for path in specs)
     expansions = tuple(expand(experiment.resolved) for experiment in experiments)
     trials = [trial for expansion in expansions for trial in expansion.trials]
     digests: dict[str, str | None] = {}

@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
+
 if TYPE_CHECKING:
     from lstcl_platform.specs.data import DataSpec
 
 
 def synthesize(
     spec: Annotated[Path, typer.Argument(help="Experiment file with a `data.synthesize` block.")],
+    overrides: OverrideOptions = None,
+    override_files: OverrideFileOptions = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Rendering processes. Default: one a core.", show_default=False)
     ] = None,
@@ -26,7 +30,7 @@ def synthesize(
     from lstcl_platform.specs.errors import UserError
     from lstcl_platform.video.synthetic import synthesize as render
 
-    data = load_experiment(spec).data
+    data = load_experiment(spec, overrides or (), override_files=override_files or ()).data
     if data.synthesize is None:
         raise UserError(f"{spec}: data.synthesize is not set, so there is nothing to render")
     with progress_bar("Rendering") as progress:

@@ -1,9 +1,11 @@
 """Looking up spec fields by dotted path: which exist, of what type, and what is allowed there."""
 
+import json
 import types
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lstcl_platform.specs.base import Spec
@@ -26,6 +28,20 @@ def is_list(field: FieldInfo) -> bool:
     is_union = get_origin(field.annotation) in (Union, types.UnionType)
     members = get_args(field.annotation) if is_union else (field.annotation,)
     return all(get_origin(kind) in (list, tuple) for kind in members if kind is not type(None))
+
+
+def takes(path: str, value: Any) -> bool:
+    """Whether the field at the dotted path `path` of a trial may have the plain value `value`.
+
+    Raises:
+        LookupError: no such field.
+    """
+    adapter = TypeAdapter[Any](find_field(path).rebuild_annotation())
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def names_of(blocks: list[type[Spec]]) -> list[str]:

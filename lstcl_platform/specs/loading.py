@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.override import lay_over
 from lstcl_platform.specs.paths import assign
 from lstcl_platform.specs.problems import Path as FieldPath
 from lstcl_platform.specs.problems import Problem, refuse
 from lstcl_platform.specs.sweep import check_sweep_fields, survey_cells
 from lstcl_platform.specs.validation import broken_rules, validate_fields, without
-from lstcl_platform.specs.yaml_source import YamlSource, parse_value, parse_yaml
+from lstcl_platform.specs.yaml_source import YamlSource, parse_value, read_yaml
 
 _FROM_THE_FILE: tuple[FieldPath, ...] = (
     ("data", "train"),
@@ -32,7 +32,7 @@ class LoadedExperiment:
     Attributes:
         path: the YAML file.
         overrides: the `--set` arguments, as typed.
-        requested: the file's content with the overrides in it, nothing filled in.
+        requested: the file's content with override files and overrides in it, nothing filled in.
         resolved: the same with every default filled in and relative paths made absolute.
     """
 
@@ -42,31 +42,44 @@ class LoadedExperiment:
     resolved: ExperimentSpec
 
 
-def load_experiment(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> ExperimentSpec:
+def load_experiment(
+    path: str | os.PathLike[str],
+    overrides: Iterable[str] = (),
+    *,
+    override_files: Iterable[str | os.PathLike[str]] = (),
+) -> ExperimentSpec:
     """Read, check and resolve an experiment file.
 
     Args:
         path: YAML file.
         overrides: `a.b.c=value` arguments; the value is read as YAML.
+        override_files: YAML files laid over the experiment, in order, before `overrides` (`specs.override`).
 
     Raises:
-        UserError: everything that is wrong with file and overrides, in one message.
+        UserError: everything that is wrong with files and overrides, in one message.
     """
-    return load_requested(path, overrides).resolved
+    return load_requested(path, overrides, override_files=override_files).resolved
 
 
-def load_requested(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> LoadedExperiment:
+def load_requested(
+    path: str | os.PathLike[str],
+    overrides: Iterable[str] = (),
+    *,
+    override_files: Iterable[str | os.PathLike[str]] = (),
+) -> LoadedExperiment:
     """As `load_experiment`, keeping what was written beside what it resolves to."""
     file = Path(path)
     arguments = tuple(overrides)
-    source = _read(file)
-    requested, set_paths, problems = _apply_overrides(source, arguments)
+    source = read_yaml(file, kind="experiment")
+    values, layers, wrong = _lay_over(source, override_files)
+    requested, set_paths, problems = _apply_overrides(values, arguments)
+    problems = [*wrong, *problems]
     unreadable = {problem.path for problem in source.problems}
     resolved, more = _resolve(requested, folder=file.absolute().parent)
     problems = [*source.problems, *problems, *(problem for problem in more if problem.path not in unreadable)]
     if problems or resolved is None:
-        origins = _Origins(source=source, overridden=set_paths)
-        raise refuse(sorted(problems, key=origins.line), title=source.name, where=origins.of)
+        origins = _Origins(source=source, layers=layers, overridden=set_paths)
+        raise refuse(sorted(problems, key=origins.rank), title=source.name, where=origins.of)
     return LoadedExperiment(path=file, overrides=arguments, requested=requested, resolved=resolved)
 
 
@@ -87,21 +100,28 @@ def parse_experiment(values: Mapping[str, Any], *, origin: str, folder: Path | N
     return resolved
 
 
-def _read(file: Path) -> YamlSource:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the experiment file: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
-    return parse_yaml(text, name=str(file))
+def _lay_over(
+    source: YamlSource, files: Iterable[str | os.PathLike[str]]
+) -> tuple[dict[str, Any], dict[str, Mapping[FieldPath, int]], list[Problem]]:
+    """The experiment's values with the override files over them, the lines of each file, what is wrong."""
+    values = copy.deepcopy(source.value)
+    layers: dict[str, Mapping[FieldPath, int]] = {}
+    problems: list[Problem] = []
+    for file in map(Path, files):
+        override = read_yaml(file, kind="override")
+        _anchor_file(override.value, file.absolute().parent)
+        laid = lay_over(values, override)
+        values = laid.values
+        layers[str(file)] = laid.lines
+        problems += laid.problems
+    return values, layers, problems
 
 
 def _apply_overrides(
-    source: YamlSource, overrides: Sequence[str]
+    values: dict[str, Any], overrides: Sequence[str]
 ) -> tuple[dict[str, Any], dict[FieldPath, str], list[Problem]]:
-    """The file's values with the overrides in them, the origin of each such path, and what went wrong."""
-    values = copy.deepcopy(source.value)
+    """The files' values with the overrides in them, the origin of each such path, and what went wrong."""
+    values = copy.deepcopy(values)
     origins: dict[FieldPath, str] = {}
     problems: list[Problem] = []
     swept = _swept_paths(values)
@@ -185,17 +205,21 @@ def _rules_apart_from(spec: ExperimentSpec, problems: Sequence[Problem]) -> list
 def _absolute(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Copy in which data and weights count from the spec file's folder, and storage from the working directory."""
     values = copy.deepcopy(dict(requested))
-    for field in _FROM_THE_FILE:
-        _anchor(values, field, folder)
-    sweep = values.get("sweep")
-    if isinstance(sweep, dict):
-        cells = [sweep.get("grid"), *_list_of(sweep.get("cases")), *_list_of(sweep.get("exclude"))]
-        for cell in cells:
-            _anchor_cell(cell, folder)
+    _anchor_file(values, folder)
     storage = values.setdefault("storage", {})
     if isinstance(storage, dict):
         storage["path"] = _anchored(storage.get("path", "lstcl_runs"), Path.cwd())
     return values
+
+
+def _anchor_file(values: dict[str, Any], folder: Path) -> None:
+    """Make the paths that a file in `folder` writes absolute, in place."""
+    for field in _FROM_THE_FILE:
+        _anchor(values, field, folder)
+    sweep = values.get("sweep")
+    if isinstance(sweep, dict):
+        for cell in (sweep.get("grid"), *_list_of(sweep.get("cases")), *_list_of(sweep.get("exclude"))):
+            _anchor_cell(cell, folder)
 
 
 def _list_of(value: Any) -> list[Any]:
@@ -237,19 +261,34 @@ def _anchored(value: Any, folder: Path) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Origins:
-    """Where each field was written: in an override, or on a line of the file."""
+    """Where each field was written: in an override, on a line of an override file, or of the experiment's."""
 
     source: YamlSource
+    layers: Mapping[str, Mapping[FieldPath, int]]
     overridden: Mapping[FieldPath, str]
 
     def of(self, problem: Problem) -> str:
         """The override or ``file:line`` that a problem comes from, or the file where nothing is written."""
         override = None if problem.line else self._override(problem)
-        line = self.line(problem)
-        return override or (f"{self.source.name}:{line}" if line else self.source.name)
+        layer, line = self._layer(problem)
+        line = line or self._line(problem)
+        return override or (f"{layer or self.source.name}:{line}" if line else self.source.name)
 
-    def line(self, problem: Problem) -> int:
-        """Line of the problem in the file, 0 where nothing of it is written."""
+    def rank(self, problem: Problem) -> tuple[int, int]:
+        """Order of the problems: by file, then by line, those with no line first."""
+        layer, line = self._layer(problem)
+        return (1 + list(self.layers).index(layer), line) if layer else (0, self._line(problem))
+
+    def _layer(self, problem: Problem) -> tuple[str, int]:
+        """Override file and line that write a field of the problem, the last such file; or "" and 0."""
+        for name in reversed(list(self.layers)):
+            for path in problem.about or (problem.path,):
+                if not problem.line and path in self.layers[name]:
+                    return name, self.layers[name][path]
+        return "", 0
+
+    def _line(self, problem: Problem) -> int:
+        """Line of the problem in the experiment's file, 0 where nothing of it is written."""
         exact = (self.source.lines.get(path) for path in problem.about)
         above = (self.source.line(path) for path in problem.about)
         candidates = (problem.line, self.source.line(problem.path), *exact, *above)

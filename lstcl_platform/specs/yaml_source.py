@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.specs.problems import Path, Problem
+from lstcl_platform.specs.problems import Path as FieldPath
+from lstcl_platform.specs.problems import Problem
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -42,15 +44,30 @@ class YamlSource:
 
     name: str
     value: dict[str, Any]
-    lines: Mapping[Path, int]
+    lines: Mapping[FieldPath, int]
     problems: tuple[Problem, ...]
 
-    def line(self, path: Path) -> int | None:
+    def line(self, path: FieldPath) -> int | None:
         """Line of the nearest written ancestor of `path`, or None if nothing of it is written."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]
         return None
+
+
+def read_yaml(file: Path, *, kind: str) -> YamlSource:
+    """Read the file that a user named; `kind` says in messages what it should be.
+
+    Raises:
+        UserError: not readable, not UTF-8, or as `parse_yaml`.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the {kind} file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
+    return parse_yaml(text, name=str(file))
 
 
 def parse_yaml(text: str, *, name: str) -> YamlSource:
@@ -109,11 +126,11 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 class _Reader:
     """Turns nodes into values; remembers lines and problems on the way."""
 
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: dict[FieldPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _open: list[yaml.Node] = field(default_factory=list)
 
-    def read(self, node: yaml.Node, path: Path) -> Any:
+    def read(self, node: yaml.Node, path: FieldPath) -> Any:
         if any(node is outer for outer in self._open):
             return self._problem(node, path, "an alias refers to the block that contains it")
         self._open.append(node)
@@ -126,11 +143,11 @@ class _Reader:
         finally:
             self._open.pop()
 
-    def _problem(self, node: yaml.Node, path: Path, text: str) -> object:
+    def _problem(self, node: yaml.Node, path: FieldPath, text: str) -> object:
         self.problems.append(Problem(path=path, text=text, line=node.start_mark.line + 1))
         return _UNREADABLE
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: FieldPath) -> dict[str, Any]:
         if node.tag != "tag:yaml.org,2002:map":
             self._problem(node, path, f"tag {node.tag} is not supported")
         result: dict[str, Any] = {}
@@ -157,7 +174,7 @@ class _Reader:
                 result[key] = value
         return result
 
-    def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
+    def _sequence(self, node: yaml.SequenceNode, path: FieldPath) -> list[Any]:
         if node.tag != "tag:yaml.org,2002:seq":
             self._problem(node, path, f"tag {node.tag} is not supported")
         for position, item in enumerate(node.value):
@@ -165,7 +182,7 @@ class _Reader:
         values = [self.read(item, (*path, position)) for position, item in enumerate(node.value)]
         return [None if value is _UNREADABLE else value for value in values]
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+    def _scalar(self, node: yaml.Node, path: FieldPath) -> Any:
         text: str = node.value
         if node.tag != "tag:yaml.org,2002:str":
             return self._problem(node, path, f"tag {node.tag} is not supported")
