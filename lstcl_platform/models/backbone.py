@@ -1,6 +1,7 @@
 """What every backbone of the study offers to the frameworks and the classifier."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,3 +26,14 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def patch_projection(self) -> nn.Module:
         """The convolution that turns pixels into tokens; MoCo v3 keeps it at its random values."""
+
+    @abstractmethod
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters make a layer, from the input on, in timm's convention (regular expressions).
+
+        For layer-wise learning rates: the embedding is layer 0, each block one more, and what no expression
+        matches (the last norm) belongs to the classifier's layer.
+
+        Args:
+            coarse: Part of the convention; layers are always fine here.
+        """

@@ -4,6 +4,7 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from lstcl_platform.models.backbone import Backbone
+from lstcl_platform.models.stochastic import Dropout
 
 
 class Classifier(nn.Module):
@@ -23,7 +24,7 @@ class Classifier(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, not {num_classes}")
         self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(backbone.feature_dim, num_classes)
         trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from lstcl_platform.models.attention import window_attention
 from lstcl_platform.models.backbone import Backbone
+from lstcl_platform.models.stochastic import DropPath
 from lstcl_platform.models.windows import (
     Reordering,
     Size3,
@@ -236,6 +237,11 @@ class SpaceTimeSwin(Backbone):
     def patch_projection(self) -> nn.Module:
         """The patch convolution; the LayerNorm behind it is not part of it and stays trainable."""
         return self.patch_embed.proj
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Embedding, then every block; a merging counts with the block before it."""
+        blocks = [(r"^layers\.(\d+)\.blocks\.(\d+)", None), (r"^layers\.(\d+)\.downsample", (99999,))]
+        return {"stem": r"^patch_embed", "blocks": blocks}
 
 
 def _initialise(module: nn.Module, *, std: float) -> None:

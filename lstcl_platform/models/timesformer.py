@@ -6,14 +6,15 @@ Tokens of a clip are in the order cls, then patches with time running fastest.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
 from lstcl_platform.models.backbone import Backbone
+from lstcl_platform.models.stochastic import DropPath
 
 AttentionKind = Literal["divided", "joint", "space_only"]
 
@@ -171,6 +172,10 @@ class TimeSformer(Backbone):
     def patch_projection(self) -> nn.Module:
         """The patch convolution."""
         return self.patch_embed.proj
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Embedding with tables and cls token, then every block."""
+        return {"stem": r"^(patch_embed|cls_token|pos_embed|time_embed)", "blocks": r"^blocks\.(\d+)"}
 
     def _places(self, height: int, width: int) -> Tensor:
         """(1, N, D) for a grid of `height` x `width` patches."""

@@ -69,7 +69,26 @@ class TrialSpec(Spec):
                 text=f"finetune.batch_size ({self.finetune.batch_size}) is not divisible by "
                 f"resources.workers ({workers})",
             )
+        elif self.finetune.mixes and self.finetune.batch_size // workers % 2:
+            yield Relation(
+                fields=("finetune.batch_size", "resources.workers", "finetune.mixup", "finetune.cutmix"),
+                text=f"finetune.batch_size / resources.workers ({self.finetune.batch_size // workers}) is odd, "
+                "but clips are mixed in pairs: make it even, or set finetune.mixup and finetune.cutmix to 0",
+            )
         yield from self._clips_beyond_synthetic_videos()
+
+    @property
+    def finetune_drop_path(self) -> float:
+        """Largest stochastic-depth rate of finetuning: as set, or what is usual for the backbone."""
+        if self.finetune.drop_path is not None:
+            return self.finetune.drop_path
+        return 0.1 if self.model.name.startswith("timesformer") else 0.2
+
+    @property
+    def finetune_layer_decay(self) -> float:
+        """Layer decay of finetuning: none where all layers start at random."""
+        from_scratch = self.pretrain is None and self.model.init is None
+        return 1.0 if from_scratch else self.finetune.layer_decay
 
     def clip_spans(self) -> dict[str, int]:
         """Time-grid frames that a clip covers, first to last, for each field that sets a stride."""

@@ -46,10 +46,10 @@ def _identities(spec: TrialSpec, manifests: Mapping[str, str]) -> Iterable[tuple
         block = spec.pretrain.model_dump(mode="json")
         block["contrast_batch"] = spec.pretrain.effective_contrast_batch
         yield "pretrain", _identity("pretrain", spec, manifests[spec.data.pretraining], block)
-    yield (
-        "finetune",
-        _identity("finetune", spec, manifests[spec.data.train], spec.finetune.model_dump(mode="json")),
-    )
+    block = spec.finetune.model_dump(mode="json")
+    block["drop_path"] = spec.finetune_drop_path
+    block["layer_decay"] = spec.finetune_layer_decay
+    yield "finetune", _identity("finetune", spec, manifests[spec.data.train], block)
     block = spec.evaluate.model_dump(mode="json")
     block["stride"] = spec.finetune.stride if spec.evaluate.stride is None else spec.evaluate.stride
     yield "evaluate", _identity("evaluate", spec, manifests[spec.data.val], block)

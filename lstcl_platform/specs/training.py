@@ -179,7 +179,7 @@ class PretrainSpec(Spec):
 
 
 class FinetuneAugmentSpec(Spec):
-    """Augmentation of a labelled training clip."""
+    """Augmentation of a labelled training clip; every draw holds for all its frames."""
 
     crop_area: tuple[Fraction, Fraction] = (0.08, 1.0)
     """Range of the random crop's share of the frame area."""
@@ -187,6 +187,14 @@ class FinetuneAugmentSpec(Spec):
     """Range of the random crop's width / height."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
+    randaugment_ops: int = Field(default=4, ge=0)
+    """RandAugment operations a clip, each applied with probability 1/2 (timm's `rand-n`); 0 is none."""
+    randaugment_magnitude: int = Field(default=7, ge=0, le=10)
+    """Their mean strength, of 10 (timm's `rand-m`, with strength rising with it: `inc1`)."""
+    randaugment_spread: float = Field(default=0.5, ge=0)
+    """Standard deviation of their strength (timm's `rand-mstd`)."""
+    erasing: Fraction = 0.0
+    """Probability that a box of the clip becomes noise; DeiT and VideoMAE use 0.25."""
 
     def broken_relations(self) -> Iterator[Relation]:
         """Ranges run from low to high and are above 0."""
@@ -194,7 +202,10 @@ class FinetuneAugmentSpec(Spec):
 
 
 class FinetuneSpec(Spec):
-    """Supervised training of backbone and classifier, from a pretraining or from scratch."""
+    """Supervised training of backbone and classifier, from a pretraining or from scratch.
+
+    The paper states 200 epochs and the stride; the rest is the recipe that DeiT, MoCo v3 and VideoMAE share.
+    """
 
     stride: Timing = 8
     """tau: time-grid frames between two frames of the clip; `segments` takes a random frame of each of T equal
@@ -213,10 +224,20 @@ class FinetuneSpec(Spec):
     """Learning rate at batch 512; scaled by batch_size / 512."""
     weight_decay: float = Field(default=0.05, ge=0)
     """AdamW weight decay; none on biases, norms and position tables."""
+    layer_decay: float = Field(default=0.75, gt=0, le=1)
+    """Each layer learns at this share of the rate of the one above it; not from scratch, where all are new."""
     label_smoothing: Fraction = 0.1
     """Share of the target spread over all classes."""
-    drop_path: Fraction = 0.2
-    """Largest stochastic-depth rate."""
+    mixup: float = Field(default=0.8, ge=0)
+    """Alpha of mixup's Beta distribution; 0 is no mixup."""
+    cutmix: float = Field(default=1.0, ge=0)
+    """Alpha of cutmix's Beta distribution; 0 is no cutmix."""
+    mix_probability: Fraction = 1.0
+    """Probability that a pair of clips is mixed."""
+    cutmix_share: Fraction = 0.5
+    """Share of cutmix in the mixed pairs where mixup is on too."""
+    drop_path: Fraction | None = None
+    """Largest stochastic-depth rate; null is 0.2, for TimeSformer 0.1."""
     head_dropout: Fraction = 0.0
     """Dropout before the classifier."""
     labels_per_class: PositiveInt | None = None
@@ -230,6 +251,11 @@ class FinetuneSpec(Spec):
         """Warm-up ends before training does."""
         if self.warmup_epochs >= self.epochs:
             yield _warmup_too_long(self.warmup_epochs, self.epochs)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips are mixed in pairs."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.mix_probability > 0
 
 
 class EvaluateSpec(Spec):

@@ -11,7 +11,7 @@ import torch
 from lstcl_platform import __version__
 from lstcl_platform.training.context import StageContext
 
-LIBRARIES = ("torch", "torchvision", "timm", "kornia", "av", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "kornia", "pillow", "av", "numpy")
 
 
 def numerics_fingerprint(context: StageContext, *, micro_batch: int) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def numerics_fingerprint(context: StageContext, *, micro_batch: int) -> dict[str
         "float32_matmul": torch.get_float32_matmul_precision(),
         "cuda": torch.version.cuda if cuda else None,
         "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]  # torch's own
+        "python": platform.python_version(),
         "lstcl_platform": __version__,
         **{name: _version(name) for name in LIBRARIES},
     }

@@ -94,7 +94,7 @@ class Loop:
             for problem in batch.host.get("bad", ()):
                 if problem:
                     reporter.bad_video(str(problem))
-            reseed(self._course.seed, step, context.rank)
+            reseed(self._course.seed, step)
             measured = step_function(step, batch.tensors)
             self._history.add({**measured.tensors, **self._counts(batch.host)})
             done = step + 1

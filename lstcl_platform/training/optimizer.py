@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
+
+from lstcl_platform.models import Classifier
 
 POSITION_TABLES = frozenset({"relative_position_bias_table", "pos_embed", "time_embed", "cls_token"})
 """Parameters of more than one dimension that, like norms and biases, are not decayed in finetuning."""
@@ -33,10 +35,25 @@ def pretrain_optimizer(
     return _adamw(groups, weight_decay)
 
 
-def finetune_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW without decay on biases, norms (all 1-D parameters) and position tables, by timm's grouping."""
+def finetune_optimizer(
+    model: Classifier, *, weight_decay: float, layer_decay: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW without decay on biases, norms (all 1-D parameters) and position tables, by timm's grouping.
+
+    Args:
+        model: Its backbone says which parameters make a layer.
+        weight_decay: Of the other parameters.
+        layer_decay: In (0, 1]: layer l of L (the head is L) learns at `layer_decay` ** (L - l) of the rate.
+    """
     tables = [name for name, _ in model.named_parameters() if name.rpartition(".")[2] in POSITION_TABLES]
-    groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=tables)
+    if layer_decay == 1:
+        groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=tables)
+    else:
+        tables = [name.removeprefix("backbone.") for name in tables]
+        groups = [
+            *param_groups_layer_decay(model.backbone, weight_decay, tables, layer_decay=layer_decay),
+            *param_groups_weight_decay(model.head, weight_decay),
+        ]
     return _adamw(groups, weight_decay)
 
 
@@ -48,6 +65,8 @@ def _adamw(groups: Iterable[dict[str, Any]], weight_decay: float) -> torch.optim
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float, *, peak: float | None = None) -> None:
-    """Use `lr` from the next step on, and `peak` in the groups that do not follow the schedule."""
+    """Use `lr` from the next step on: times its `lr_scale` in a group that has one, and `peak` instead in the
+    groups that do not follow the schedule."""
     for group in optimizer.param_groups:
-        group["lr"] = peak if peak is not None and group.get(_AT_PEAK) else lr
+        rate = peak if peak is not None and group.get(_AT_PEAK) else lr
+        group["lr"] = rate * group.get("lr_scale", 1.0)

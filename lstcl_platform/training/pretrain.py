@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lstcl_platform.frameworks import Framework, build_framework
 from lstcl_platform.models import backbone_of
+from lstcl_platform.models.stochastic import BatchShare, share_batch
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.frameworks import FrameworkSpec, SimSiamSpec
 from lstcl_platform.specs.training import PretrainSpec
@@ -59,6 +60,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
         start_from_public(backbone, stage_spec.model.init, context)
         framework = build_framework(spec.framework, backbone).to(context.device)
+        share_batch(framework, BatchShare(rank=context.rank, world_size=context.world_size, views=2))
         trainee = Trainee(
             model=framework,
             optimizer=pretrain_optimizer(

@@ -1,9 +1,8 @@
-"""Random draws of training: a function of (seed, step, rank), so that step k draws the same after any
-restart.
+"""Random draws of training: a function of (seed, step), so that step k draws the same after any restart.
 
-What draws on the device of a rank (drop path, dropout) depends on the number of ranks; samples and
-augmentation do
-not: their draws arrive with the batch.
+All ranks draw the same numbers. Layers that drop (`models.stochastic`) draw for the joined batch and keep
+their own rows; samples are augmented and mixed by their position in the plan. So no draw depends on the
+number of ranks.
 """
 
 import hashlib
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 
-def reseed(seed: int, step: int, rank: int) -> None:
-    """Seed torch on CPU and GPUs for step `step` (0-based) of rank `rank`."""
-    digest = hashlib.sha256(f"step {seed} {step} {rank}".encode()).digest()
+def reseed(seed: int, step: int) -> None:
+    """Seed torch on CPU and GPUs for step `step` (0-based), alike on all ranks."""
+    digest = hashlib.sha256(f"step {seed} {step}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 

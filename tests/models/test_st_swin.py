@@ -132,7 +132,7 @@ def test_trains_after_a_first_use_in_inference_mode():
 
 def test_drop_path_grows_with_depth_and_acts_in_training_only():
     model = SpaceTimeSwin(**SIZES, drop_path=0.5)
-    rates = [getattr(block.drop_path, "drop_prob", 0.0) for stage in model.layers for block in stage.blocks]
+    rates = [getattr(block.drop_path, "rate", 0.0) for stage in model.layers for block in stage.blocks]
     assert rates == pytest.approx([0.0, 0.5 / 3, 1.0 / 3, 0.5])
     clip = torch.randn(4, 3, 2, 28, 28)
     assert not torch.equal(model(clip), model(clip))

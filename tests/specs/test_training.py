@@ -67,3 +67,17 @@ def test_a_pretraining_may_read_other_data():
     assert other.spec.data.pretraining.endswith("k400")
     with pytest.raises(UserError, match="pretrain and val name the same data"):
         trials(data={"train": "train", "val": "val", "pretrain": "val"})
+
+
+def test_clips_are_mixed_in_pairs_so_a_worker_s_share_must_be_even():
+    uneven = {"finetune": {"batch_size": 6}, "resources": {"workers": 2}, "pretrain": None}
+    with pytest.raises(UserError, match=r"workers \(3\) is odd, but clips are mixed in pairs"):
+        trials(**uneven)
+    off = {"batch_size": 6, "mixup": 0.0, "cutmix": 0.0}
+    assert not trials(**{**uneven, "finetune": off})[0].spec.finetune.mixes
+
+
+def test_drop_path_of_finetuning_is_the_backbone_s_usual_unless_set():
+    for name, rate in (("timesformer_base", 0.1), ("swin_base", 0.2), ("st_swin_tiny", 0.2)):
+        assert trials(model={"name": name})[0].spec.finetune_drop_path == rate
+        assert trials(model={"name": name}, finetune={"drop_path": 0.0})[0].spec.finetune_drop_path == 0.0

@@ -7,17 +7,20 @@ import pytest
 import torch
 
 from lstcl_platform.models import Classifier, build_backbone, save_weights
+from lstcl_platform.models.st_swin import SpaceTimeSwin
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.weights import NativeWeights
 from lstcl_platform.training.checkpoints import load_checkpoint
 from lstcl_platform.training.finetune import finetune
-from lstcl_platform.training.optimizer import finetune_optimizer, pretrain_optimizer
+from lstcl_platform.training.mixing import PairMixer
+from lstcl_platform.training.optimizer import finetune_optimizer, pretrain_optimizer, set_learning_rate
 from lstcl_platform.training.pretrain import pretrain
 from tests.training.stages import (
     CLASSES,
     FRAMES,
     SIDE,
+    STEPS_PER_EPOCH,
     TOTAL,
     Recorder,
     finetune_batches,
@@ -98,7 +101,7 @@ def test_another_model_s_weights_are_refused(tmp_path: Path):
 
 
 def test_the_loss_has_label_smoothing_and_rows_their_columns(tmp_path: Path):
-    fields = {"drop_path": 0.0, "head_dropout": 0.0, "label_smoothing": 0.4}
+    fields = {"drop_path": 0.0, "head_dropout": 0.0, "label_smoothing": 0.4, "mixup": 0.0, "cutmix": 0.0}
     reporter = Recorder()
     spec = trial(finetuning=fields)
     finetune(spec, stage_context(tmp_path / "a1", reporter), finetune_batches(), num_classes=CLASSES)
@@ -114,7 +117,7 @@ def test_the_loss_has_label_smoothing_and_rows_their_columns(tmp_path: Path):
     assert row["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert row["train_top1"] == (log_p.argmax(1) == label).float().mean()
     assert set(row) == {
-        *("step", "epoch", "loss", "train_top1", "lr", "grad_norm"),
+        *("step", "epoch", "loss", "train_top1", "lr", "grad_norm", "clips_padded"),
         *("samples_per_second", "step_seconds", "data_wait"),
     }
     assert reporter.rows[3]["lr"] == pytest.approx(0.5 * 4 / 512)
@@ -133,6 +136,83 @@ def test_weight_decay_spares_biases_norms_and_position_tables():
     assert tables
     assert spared == tables | {name for name, p in model.named_parameters() if p.ndim == 1}
     assert set(decay.values()) == {0.0, 0.05}
+
+
+def layer_rates(model: Classifier, *, layer_decay: float) -> dict[str, float]:
+    """Rate of each parameter when the head learns at 1."""
+    optimizer = finetune_optimizer(model, weight_decay=0.05, layer_decay=layer_decay)
+    set_learning_rate(optimizer, 1.0)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_layer_decay_slows_each_layer_below_the_head():
+    rates = layer_rates(Classifier(backbone(), CLASSES), layer_decay=0.5)
+    layers = {"patch_embed": 1 / 8, "layers.0.blocks.0": 1 / 4, "layers.0.blocks.1": 1 / 2, "norm": 1.0}
+    for name, rate in rates.items():
+        expected = next((r for part, r in layers.items() if name.startswith(f"backbone.{part}.")), 1.0)
+        assert rate == expected, name
+    assert rates["head.weight"] == rates["head.bias"] == 1.0
+
+
+def test_a_merging_learns_as_the_block_before_it():
+    torch.manual_seed(0)
+    swin = SpaceTimeSwin(dim=8, depths=(2, 1), heads=(1, 2), window=(2, 2, 2))
+    rates = layer_rates(Classifier(swin, CLASSES), layer_decay=0.5)
+    assert rates["backbone.layers.0.downsample.reduction.weight"] == 1 / 4
+    assert rates["backbone.layers.0.blocks.1.mlp.fc1.bias"] == 1 / 4
+    assert rates["backbone.layers.1.blocks.0.mlp.fc1.bias"] == 1 / 2
+    assert rates["backbone.patch_embed.proj.weight"] == 1 / 16
+
+
+def test_layer_decay_changes_no_weight_decay():
+    model = Classifier(backbone(), CLASSES)
+    decays = [
+        {
+            id(parameter): group["weight_decay"]
+            for group in finetune_optimizer(model, weight_decay=0.05, layer_decay=rate).param_groups
+            for parameter in group["params"]
+        }
+        for rate in (1.0, 0.75)
+    ]
+    assert decays[0] == decays[1]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_layers_decay_from_pretrained_weights_only(tmp_path: Path, pretrained: bool):
+    """Adam's first steps are as long as the rate, so how far a weight moves shows the rate it had."""
+    parent = backbone(seed=0)
+    save_weights(parent, tmp_path / "parent.safetensors")
+    weights = str(tmp_path / "parent.safetensors") if pretrained else None
+    spec = trial(finetuning={"layer_decay": 0.01, "drop_path": 0.0, "head_dropout": 0.0, "weight_decay": 0.0})
+    if not pretrained:
+        spec = spec.model_copy(update={"pretrain": None})
+    context = stage_context(tmp_path / "a1", Recorder(stop_after=2), parent_weights=weights)
+    state = load_checkpoint(finetune(spec, context, finetune_batches(), num_classes=CLASSES).checkpoint)
+    name = "patch_embed.proj.bias"
+    torch.manual_seed(spec.finetune.seed)
+    start = backbone(spec.finetune.seed) if not pretrained else parent
+    moved = (state["model"][f"backbone.{name}"] - start.state_dict()[name]).abs().max().item()
+    rate = 0.5 * 4 / 512 / STEPS_PER_EPOCH
+    assert moved == pytest.approx(rate * (0.01**3 if pretrained else 1.0), rel=0.02)
+
+
+def test_mixing_trains_on_soft_targets(tmp_path: Path):
+    """The first loss is that of the mixed clips under their mixed targets, before any step."""
+    reporter = Recorder(stop_after=1)
+    spec = trial(finetuning={"drop_path": 0.0, "head_dropout": 0.0})
+    context = stage_context(tmp_path / "a1", reporter)
+    finetune(spec, context, finetune_batches(), num_classes=CLASSES)
+    torch.manual_seed(spec.finetune.seed)
+    model = Classifier(build_backbone("st_swin_micro", frames=FRAMES, image_size=SIDE), CLASSES)
+    batch = next(finetune_batches())
+    clips = ((torch.tensor(batch["clip"]).float() / 255 - 0.45) / 0.225).permute(0, 4, 1, 2, 3).contiguous()
+    mixer = PairMixer(spec.finetune, num_classes=CLASSES, context=context)
+    targets = mixer(0, clips, torch.tensor(batch["label"]))
+    log_p = model(clips).log_softmax(1)
+    assert reporter.rows[0]["loss"] == pytest.approx(-(targets * log_p).sum(1).mean().item(), rel=1e-5)
+    hits = (log_p.argmax(1) == targets.argmax(1)).float().mean()
+    assert reporter.rows[0]["train_top1"] == pytest.approx(hits.item())
 
 
 def test_pretraining_decays_everything_that_is_trained():
