@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lstcl_platform.frameworks.pairs import retrieval_top1, spread, unit_rows
+from lstcl_platform.frameworks.pairs import retrieval_top1, unit_rows
 from lstcl_platform.frameworks.workers import gather
 from lstcl_platform.models import Backbone
 
@@ -18,9 +18,7 @@ class Framework(nn.Module, ABC):
     statistics do not mix.
 
     Diagnostics: `retrieval_top1`, the share of short clips whose most similar long clip in the joined batch
-    is of the same video, in [0, 1]; `feature_std`, the standard deviation over the batch of the short clips'
-    unit backbone features, averaged over dimensions, times sqrt(D): 0 when collapsed, 1 when spread evenly.
-    (The embeddings behind the heads would not tell: a last BatchNorm gives each dimension variance 1.)
+    is of the same video, in [0, 1].
 
     Args:
         backbone: Is trained in place.
@@ -35,6 +33,9 @@ class Framework(nn.Module, ABC):
     is no such encoder."""
     stats: dict[str, Tensor]
     """Diagnostics of the last forward pass: detached scalars on its device, of this worker's videos."""
+    observed: dict[str, Tensor]
+    """The short clips' rows (B, D) of the last forward pass, detached: `feature`, of the backbone, and `embedding`,
+    behind the projector."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Framework(nn.Module, ABC):
         self.predictor = predictor
         self.loss_scale = loss_scale
         self.stats = {}
+        self.observed = {}
 
     def forward(self, short: Tensor, long: Tensor) -> Tensor:
         """Loss of a batch of pairs; moves a key encoder, where there is one, on the way.
@@ -75,10 +77,8 @@ class Framework(nn.Module, ABC):
             gathered = gather(torch.stack([unit_rows(k) for k in keys]))
             k_short, k_long = gathered.transpose(0, 1).flatten(1, 2)
             with torch.no_grad():
-                self.stats = {
-                    "retrieval_top1": retrieval_top1(q_short, k_long),
-                    "feature_std": spread(unit_rows(features[0])),
-                }
+                self.stats = {"retrieval_top1": retrieval_top1(q_short, k_long)}
+                self.observed = {"feature": features[0].detach(), "embedding": projections[0].detach()}
             return (self._loss(q_short, k_long) + self._loss(q_long, k_short)) * self.loss_scale
 
     @abstractmethod

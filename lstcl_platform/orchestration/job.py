@@ -28,6 +28,7 @@ class StageJob:
         checkpoint: when to save.
         log_every_steps: steps between two rows of metrics.
         board: where events go.
+        profile_steps: first and last step that rank 0 profiles, or None.
         allow_numerics_change: go on from a checkpoint written under another numerics fingerprint.
         attempt: number of the attempt; 0 before one is claimed.
         resume_from: URI of the checkpoint to go on from, or None.
@@ -43,6 +44,7 @@ class StageJob:
     checkpoint: CheckpointSpec
     log_every_steps: int
     board: "ActorHandle | Any"
+    profile_steps: tuple[int, int] | None = None
     allow_numerics_change: bool = False
     attempt: int = 0
     resume_from: str | None = None

@@ -209,6 +209,7 @@ def _jobs(
             checkpoint=study.first.checkpoint,
             log_every_steps=study.first.tracking.log_every_steps,
             board=board,
+            profile_steps=study.first.tracking.profile_steps,
             allow_numerics_change=allow_numerics_change,
         )
         for stage in todo

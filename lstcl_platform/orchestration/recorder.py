@@ -195,7 +195,13 @@ class Recorder:
         state.bad_videos[problem] = state.bad_videos.get(problem, 0) + 1
 
     def _on_warning(self, event: Event, state: StageProgress) -> None:
-        self._view.message(f"{state.kind} {event.stage[:10]}: {event.data['text']}")
+        text = event.data["text"]
+        self._view.message(f"{state.kind} {event.stage[:10]} ({state.label}): {text}")
+        if (run := self._runs.get(event.stage)) is not None:
+            self._tracker.warn_stage(run, text)
+
+    def _on_file(self, event: Event, state: StageProgress) -> None:
+        self._tracker.keep_files(self._runs[event.stage], _small_local(event.data["location"]))
 
 
 def _progress_of(stage: Stage, finished: Mapping[str, FinishedStage]) -> StageProgress:

@@ -46,6 +46,16 @@ class BoardReporter:
         """Name a video that could not be decoded."""
         self._push("bad_video", {"problem": problem})
 
+    def warning(self, text: str) -> None:
+        """Show a warning to the user, once for all ranks."""
+        if self._rank == 0:
+            self._push("warning", {"text": text})
+
+    def file(self, location: str) -> None:
+        """Have a file of rank 0 kept with the run."""
+        if self._rank == 0:
+            self._push("file", {"location": location})
+
     def should_stop(self, step: int) -> bool:
         """Whether to checkpoint and end: the user asked, or this node is about to be taken away."""
         if step < self._next_check:
@@ -156,6 +166,7 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
         checkpoint=job.checkpoint,
         log_every_steps=job.log_every_steps,
         reporter=reporter,
+        profile_steps=job.profile_steps,
         allow_numerics_change=job.allow_numerics_change,
     )
 

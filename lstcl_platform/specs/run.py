@@ -1,10 +1,11 @@
 """Where and with what a study runs: nothing here changes what a result means."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lstcl_platform.specs.base import PositiveInt, Spec
+from lstcl_platform.specs.base import PositiveInt, Relation, Spec
 
 
 class ResourcesSpec(Spec):
@@ -18,6 +19,9 @@ class ResourcesSpec(Spec):
     """CPUs reserved for a training process (not for decoding)."""
     threads_per_worker: PositiveInt = 1
     """Torch threads of a training process on CPU; part of the numerics fingerprint."""
+    peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """What one worker's device can do at the stage's precision, in 10^12 operations a second (H100 SXM in bf16:
+    989); pretraining then logs the model FLOP utilisation. Null leaves it out."""
     evaluate_batch_size: PositiveInt = 16
     """Videos a worker scores at once in `evaluate`."""
     max_concurrent_stages: PositiveInt | Literal["auto"] = "auto"
@@ -49,3 +53,15 @@ class TrackingSpec(Spec):
     """MLflow tracking URI; null is MLFLOW_TRACKING_URI or else SQLite inside `storage.path`."""
     log_every_steps: PositiveInt = 10
     """Optimizer steps between two logged rows of metrics."""
+    profile_steps: tuple[PositiveInt, PositiveInt] | None = None
+    """First and last step of pretraining and finetuning that rank 0 profiles, such as [10, 13]; the trace lands beside
+    the checkpoints and in MLflow, and opens in Perfetto. Null profiles nothing."""
+
+    def broken_relations(self) -> Iterator[Relation]:
+        """The first profiled step does not come after the last."""
+        if self.profile_steps is not None and self.profile_steps[0] > self.profile_steps[1]:
+            first, last = self.profile_steps
+            yield Relation(
+                fields=("profile_steps",),
+                text=f"profile_steps must be a first and a last step, not [{first}, {last}]",
+            )

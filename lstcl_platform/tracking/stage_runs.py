@@ -150,6 +150,17 @@ class StageRuns(Store):
                 run.last_step = max(step for step, _ in fresh)
             return len(fresh)
 
+    def warn_stage(self, run: StageRun, text: str) -> None:
+        """Keep the newest warning of a stage as a tag of its run."""
+        with self._lock:
+            self._set_tags(run.run_id, {"lstcl.warning": text})
+
+    def keep_files(self, run: StageRun, paths: Sequence[Path | str]) -> None:
+        """Copy local files to a stage's artifacts."""
+        with self._lock:
+            for path in paths:
+                self._client.log_artifact(run.run_id, str(path))
+
     def finish_stage(
         self,
         run: StageRun,

@@ -25,6 +25,12 @@ class Reporter(Protocol):
     def bad_video(self, problem: str) -> None:
         """Note a video that could not be used, as `<path>: <error>`."""
 
+    def warning(self, text: str) -> None:
+        """Tell the user of something that the run goes on with and that he should look at."""
+
+    def file(self, location: str) -> None:
+        """Keep a finished file of rank 0 with the run, as path or URI; the file itself stays where it is."""
+
     def should_stop(self, step: int) -> bool:
         """Whether to save and leave after `step` steps; the answer must be the same on all ranks."""
 
@@ -44,6 +50,7 @@ class StageContext:
         checkpoint: when state is saved and how much is kept.
         log_every_steps: steps between two rows of metrics.
         reporter: where figures go.
+        profile_steps: first and last step (1-based) that rank 0 profiles, or None.
         allow_numerics_change: go on from a checkpoint written under another numerics fingerprint.
     """
 
@@ -57,6 +64,7 @@ class StageContext:
     checkpoint: CheckpointSpec
     log_every_steps: int
     reporter: Reporter
+    profile_steps: tuple[int, int] | None = None
     allow_numerics_change: bool = False
 
     @property

@@ -21,6 +21,7 @@ from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import from_main
 from lstcl_platform.training.fingerprint import fingerprint_changes
 from lstcl_platform.training.history import COUNTERS, History
+from lstcl_platform.training.profiling import StepProfiler
 from lstcl_platform.training.seeding import reseed
 from lstcl_platform.training.trainee import Trainee, store_weights
 from lstcl_platform.training.transfer import Feed, HostBatch
@@ -53,6 +54,8 @@ class Course:
         seed: of the draws within steps.
         columns: columns of a batch that go to the device.
         fingerprint: how this process computes.
+        sample_flops: floating-point operations that one sample takes in a step, or None.
+        peak_flops: what the devices of all ranks can do in a second, or None.
     """
 
     total_steps: int
@@ -60,6 +63,19 @@ class Course:
     seed: int
     columns: Sequence[str]
     fingerprint: Mapping[str, Any]
+    sample_flops: float | None = None
+    peak_flops: float | None = None
+
+    def speed(self, samples_per_second: float) -> dict[str, float]:
+        """Achieved arithmetic over all ranks: `tflops`, 10^12 operations a second, and `mfu`, its share of the peak.
+
+        What is not known is left out.
+        """
+        if self.sample_flops is None:
+            return {}
+        achieved = samples_per_second * self.sample_flops
+        found = {"tflops": achieved / 1e12}
+        return found if self.peak_flops is None else found | {"mfu": achieved / self.peak_flops}
 
 
 class Loop:
@@ -89,15 +105,18 @@ class Loop:
         reporter, every = context.reporter, context.checkpoint.every_steps or context.steps_per_epoch
         feed = Feed(batches, device=context.device, columns=self._course.columns)
         clock = _Clock(self._start)
+        profiler = StepProfiler(context)
         for step in range(self._start, total):
             batch = feed.take()
             for problem in batch.host.get("bad", ()):
                 if problem:
                     reporter.bad_video(str(problem))
             reseed(self._course.seed, step)
+            profiler.before(step + 1)
             measured = step_function(step, batch.tensors)
             self._history.add({**measured.tensors, **self._counts(batch.host)})
             done = step + 1
+            profiler.after(done)
             stop = reporter.should_stop(done) and done < total
             if not stop and done < total:
                 feed.prefetch()  # before anything that waits for the device
@@ -146,10 +165,12 @@ class Loop:
         self._history.settle(done)
         waited = feed.pop_waited_seconds()
         steps, seconds = clock.lap(done)
+        rate = steps * self._course.global_batch / seconds
         timing = {
             "step_seconds": seconds / steps,
-            "samples_per_second": steps * self._course.global_batch / seconds,
+            "samples_per_second": rate,
             "data_wait": min(1.0, waited / seconds),
+            **self._course.speed(rate),
         }
         row = self._history.close_row(done, {**settings, **timing})
         self._context.reporter.log([row])

@@ -15,6 +15,7 @@ from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import distribute, use_device, without_sync
 from lstcl_platform.training.fingerprint import numerics_fingerprint
+from lstcl_platform.training.flops import pretraining_flops
 from lstcl_platform.training.initial_weights import start_from_public
 from lstcl_platform.training.loop import Course, Loop, Measured
 from lstcl_platform.training.optimizer import pretrain_optimizer, set_learning_rate
@@ -23,6 +24,7 @@ from lstcl_platform.training.schedules import cosine_momentum, warmup_cosine
 from lstcl_platform.training.seeding import repeatable
 from lstcl_platform.training.trainee import Trainee
 from lstcl_platform.training.transfer import HostBatch
+from lstcl_platform.training.watch import CollapseWatch
 from lstcl_platform.video.augmentation import augment_clips
 
 LR_BATCH = 256
@@ -32,9 +34,9 @@ LR_BATCH = 256
 def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch]) -> StageResult:
     """Train the framework of `stage_spec.pretrain` to its last epoch, or until the reporter asks to stop.
 
-    Rows hold loss, lr, momentum (where there is a momentum encoder), grad_norm, the framework's diagnostics
-    (retrieval_top1, feature_std), and timing: samples_per_second, step_seconds, data_wait (share of the time
-    that the device had no data).
+    Rows hold loss, lr, momentum (where there is a momentum encoder), grad_norm, retrieval_top1, the figures of
+    `CollapseWatch` at the row's last step, and timing: samples_per_second, step_seconds, data_wait (share of the
+    time that the device had no data), tflops (of all ranks) and, if `resources.peak_tflops` is set, mfu.
 
     Args:
         stage_spec: settings of the trial; `pretrain` must be set.
@@ -71,6 +73,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             scaler=grad_scaler(spec.precision, context.device),
             device=context.device,
         )
+        peak = stage_spec.resources.peak_tflops
         total = spec.epochs * context.steps_per_epoch
         micro_batch = spec.batch_size // spec.accumulation_steps // context.world_size
         course = Course(
@@ -79,6 +82,8 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             seed=spec.seed,
             columns=("short", "long", "augment"),
             fingerprint=numerics_fingerprint(context, micro_batch=micro_batch),
+            sample_flops=pretraining_flops(spec.framework, stage_spec.model),
+            peak_flops=None if peak is None else peak * 1e12 * context.world_size,
         )
         loop = Loop(trainee, context, course)
         step = _Step(
@@ -89,6 +94,8 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             trainee=trainee,
             total=total,
             warmup=spec.warmup_epochs * context.steps_per_epoch,
+            watch=CollapseWatch(context),
+            watch_every=context.log_every_steps,
         )
         status = loop.run(batches, step)
         return loop.result(status, weights_of=framework.backbone)
@@ -107,6 +114,8 @@ class _Step:
     trainee: Trainee
     total: int
     warmup: float
+    watch: CollapseWatch
+    watch_every: int
 
     def __call__(self, step: int, columns: Mapping[str, Tensor]) -> Measured:
         spec, parts = self.spec, self.spec.accumulation_steps
@@ -128,6 +137,9 @@ class _Step:
             measured.append({"loss": loss.detach(), **self.framework.stats})
         tensors = {name: torch.stack([m[name] for m in measured]).mean() for name in measured[0]}
         tensors["grad_norm"] = self.trainee.apply_gradients()
+        done = step + 1
+        if done % self.watch_every == 0 or done == self.total:
+            settings |= self.watch.figures(done, self.framework.observed)
         return Measured(tensors=tensors, settings=settings)
 
     def _loss(self, columns: Mapping[str, Tensor]) -> Tensor:

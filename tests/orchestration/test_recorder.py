@@ -146,3 +146,28 @@ def test_a_board_gives_each_event_once_in_order():
     assert not board.stop_requested()
     board.request_stop()
     assert board.stop_requested()
+
+
+def run_of(case):
+    (experiment,) = (e for e in case.tracker._client.search_experiments() if e.name == "lstcl-stages")
+    runs = case.tracker._client.search_runs([experiment.experiment_id])
+    (run,) = (run for run in runs if run.data.tags["lstcl.stage_key"] == case.pretrain)
+    return run
+
+
+def test_a_warning_is_shown_and_kept_with_the_run(case):
+    case.begin(case.pretrain)
+    case.recorder.handle([case.event("warning", text="the representation has collapsed at step 30")])
+    assert "collapsed at step 30" in case.view.messages[-1]
+    assert run_of(case).data.tags["lstcl.warning"] == "the representation has collapsed at step 30"
+
+
+def test_a_file_of_a_worker_is_kept_with_the_run(case, tmp_path):
+    trace = tmp_path / "trace.json.gz"
+    trace.write_bytes(b"trace")
+    case.begin(case.pretrain)
+    case.recorder.handle([case.event("file", location=str(trace)), case.event("file", location="s3://b/x")])
+    assert [f.path for f in case.tracker._client.list_artifacts(run_of(case).info.run_id)] == [
+        "resolved.yaml",
+        "trace.json.gz",
+    ]

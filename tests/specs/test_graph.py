@@ -159,6 +159,7 @@ RESOURCES = {
     "gpus_per_worker": st.just("auto") | st.floats(0, 4),
     "cpus_per_worker": st.just("auto") | st.floats(0, 16),
     "threads_per_worker": st.integers(1, 32),
+    "peak_tflops": st.none() | st.floats(1, 1e4),
     "evaluate_batch_size": st.integers(1, 512),
     "max_concurrent_stages": st.just("auto") | st.integers(1, 100),
     "max_failures": st.integers(0, 100),

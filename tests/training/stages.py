@@ -33,6 +33,8 @@ class Recorder:
     rows: list[Mapping[str, float]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
         self.rows.extend(rows)
@@ -42,6 +44,12 @@ class Recorder:
 
     def bad_video(self, problem: str) -> None:
         self.problems.append(problem)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def file(self, location: str) -> None:
+        self.files.append(location)
 
     def should_stop(self, step: int) -> bool:
         return step == self.stop_after

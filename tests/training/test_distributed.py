@@ -162,7 +162,8 @@ def test_two_processes_train_as_one(folder: Path, stage: str):
     assert len(one) == len(two) == TOTAL
     for own, both in zip(one, two, strict=True):
         assert both["loss"] == pytest.approx(own["loss"], rel=1e-3)
-    for name in ("loss", "grad_norm", "retrieval_top1" if stage == "pretrain" else "train_top1"):
+    watched = ("retrieval_top1", "feature_std", "effective_rank", "embedding_std", "embedding_rank")
+    for name in ("loss", "grad_norm", *(watched if stage == "pretrain" else ("train_top1",))):
         assert two[0][name] == pytest.approx(one[0][name], rel=1e-5)
 
 

@@ -145,7 +145,8 @@ def test_rows_tell_what_happened(tmp_path: Path):
     reporter = Recorder()
     pretrain(trial(), stage_context(tmp_path / "a1", reporter), pretrain_batches())
     first, last = reporter.rows[0], reporter.rows[-1]
-    names = {"step", "epoch", "loss", "lr", "momentum", "grad_norm", "retrieval_top1", "feature_std"}
+    names = {"step", "epoch", "loss", "lr", "momentum", "grad_norm", "retrieval_top1", "tflops"}
+    names |= {"feature_std", "effective_rank", "embedding_std", "embedding_rank", "collapsed"}
     assert set(first) == names | {"samples_per_second", "step_seconds", "data_wait", "clips_padded"}
     assert (first["step"], first["epoch"], last["step"], last["epoch"]) == (1, 1 / 3, TOTAL, 2)
     assert (first["lr"], first["momentum"]) == (0.0, pytest.approx(0.99))
