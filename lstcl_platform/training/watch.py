@@ -24,8 +24,11 @@ _log = logging.getLogger(__name__)
 def effective_rank(rows: Tensor) -> float:
     """Effective rank (Roy, Vetterli 2007) of rows (B, D) around their mean, in [1, min(B - 1, D)].
 
-    It is exp of the entropy of the singular values' shares: k for k directions of equal weight.
+    It is exp of the entropy of the singular values' shares: k for k directions of equal weight. Rows that are not
+    finite have none (NaN); the loop ends such a run by its loss.
     """
+    if not rows.isfinite().all():
+        return math.nan
     centred = (rows - rows.mean(0)).double()
     small = centred @ centred.T if len(rows) < rows.shape[1] else centred.T @ centred
     values = torch.linalg.eigvalsh(small).clamp_min(0).sqrt()

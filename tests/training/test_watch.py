@@ -31,6 +31,10 @@ def test_effective_rank_of_equal_rows_and_of_more_rows_than_columns():
     assert effective_rank(torch.cat([torch.eye(3), -torch.eye(3)]).repeat(4, 1)) == pytest.approx(3)
 
 
+def test_a_diverged_representation_has_no_rank():
+    assert np.isnan(effective_rank(torch.full((8, 5), torch.nan)))
+
+
 def watched(tmp_path, feature, embedding):
     reporter = Recorder()
     watch = CollapseWatch(stage_context(tmp_path, reporter))
