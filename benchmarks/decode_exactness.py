@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
-from lstcl_platform.video.probe import display_rotation, main_stream, probe
+from lstcl_platform.video.probe import probe
+from lstcl_platform.video.reading import display_rotation, main_stream
 from lstcl_platform.video.sampling import Box, Clip
 
 Frame = npt.NDArray[np.uint8]
@@ -54,6 +55,7 @@ def decode_all(path: Path) -> Naive:
             for frame in container.decode(stream):
                 pixels = frame.to_ndarray(format="rgb24")
                 found.frames.append(np.rot90(pixels, k=display_rotation(frame.rotation) // 90))
+                found.error = found.error or ("damaged frames" if frame.is_corrupt else "")
     except (av.FFmpegError, OSError, ValueError) as error:
         found.error = str(error)
     return found
@@ -75,9 +77,9 @@ def random_sets(rng: np.random.Generator, *, count: int, frames: int) -> list[np
 
 def random_clip(rng: np.random.Generator, indices: npt.NDArray[np.int64], frame: Frame) -> Clip:
     """A clip of these frames with an even box anywhere in the picture."""
-    height, width = (side // 2 * 2 for side in frame.shape[:2])
+    height, width = (side // 2 * 2 if side > 1 else side for side in frame.shape[:2])
     x, y = int(rng.integers(0, width // 4 + 1)) * 2, int(rng.integers(0, height // 4 + 1)) * 2
-    box = Box(x, y, max(2, (width - x) // 4 * 2), max(2, (height - y) // 4 * 2))
+    box = Box(x, y, (width - x) // 4 * 2 or width - x, (height - y) // 4 * 2 or height - y)
     return Clip(np.sort(indices), box, bool(rng.integers(2)))
 
 

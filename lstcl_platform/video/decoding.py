@@ -7,10 +7,7 @@ then cropping and resizing its frames. Sample aspect ratios are ignored, as in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -18,25 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from lstcl_platform.video.packets import PacketIndex
-from lstcl_platform.video.probe import display_rotation, main_stream, reason
+from lstcl_platform.video.reading import DecodeError, display_rotation, open_video
 from lstcl_platform.video.sampling import Box, Clip
+
+__all__ = ["DecodeError", "Frames", "decode_clips", "read_frames"]
 
 Frames = npt.NDArray[np.uint8]
 
 _reformatter: VideoReformatter | None = None
-
-
-class DecodeError(Exception):
-    """A video cannot be decoded, or not to what was expected of it."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
 
 
 def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.int64]) -> Frames:
@@ -55,8 +41,8 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.int64]
     """
     wanted = [int(index) for index in indices]
     got: dict[int, Frames] = {}
-    with _open(path) as video:
-        count = len(video.index.shown)
+    with open_video(path) as video:
+        count = len(video.index)
         outside = [index for index in wanted if not 0 <= index < count]
         if outside:
             raise IndexError(f"{path}: no frame {outside[0]}: the video has frames 0 to {count - 1}")
@@ -64,7 +50,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.int64]
         def take(index: int, frame: av.VideoFrame) -> None:
             got[index] = _upright_rgb(frame)
 
-        _decode(video, wanted or [0], take)
+        video.decode(wanted or [0], take)
     if not wanted:
         return np.stack(list(got.values()))[:0]
     return np.stack([got[index] for index in wanted])
@@ -101,8 +87,8 @@ def decode_clips(
     Raises:
         DecodeError: The file is damaged, has another length, or a crop lies outside the frame.
     """
-    with _open(path) as video:
-        count = len(video.index.shown)
+    with open_video(path) as video:
+        count = len(video.index)
         if expected_frames is not None and count != expected_frames:
             raise DecodeError(str(path), f"{count} frames, expected {expected_frames}: the file has changed")
         chosen = [video.frames_at(clip.positions, target_fps=target_fps) for clip in clips]
@@ -124,75 +110,12 @@ def decode_clips(
                     clip = cut[number] = np.empty((len(chosen[number]), *pixels.shape), dtype=np.uint8)
                 clip[slot] = pixels
 
-        _decode(video, list(uses), take)
+        video.decode(list(uses), take)
     return [
         _finish(pixels, size=size, flip=clip.flip)
         for pixels, clip in zip(cut, clips, strict=True)
         if pixels is not None
     ]
-
-
-@dataclass(frozen=True)
-class _Video:
-    path: str
-    stream: av.video.stream.VideoStream
-    index: PacketIndex
-
-    def frames_at(
-        self, positions: npt.NDArray[np.int64], *, target_fps: float | None
-    ) -> npt.NDArray[np.int64]:
-        """Display index of the frame at each grid position."""
-        last = len(self.index.shown) - 1
-        if target_fps is None:
-            return np.clip(positions, 0, last)
-        tick = float(self.stream.time_base or Fraction(1))
-        slack = min(0.75, 1e-3 / tick)
-        ticks = np.asarray(positions, dtype=np.float64) / target_fps / tick + slack
-        starts = self.index.times - self.index.times[0]
-        return np.clip(np.searchsorted(starts, ticks, side="right") - 1, 0, last)
-
-
-@contextmanager
-def _open(path: str | Path) -> Iterator[_Video]:
-    """Open and demux a file; whatever FFmpeg finds wrong, then or while decoding, becomes a `DecodeError`."""
-    name = str(path)
-    try:
-        with av.open(name) as container:
-            stream = main_stream(container)
-            if stream is None:
-                raise DecodeError(name, "no video stream")
-            stream.codec_context.thread_count = 1
-            yield _Video(name, stream, PacketIndex(container, stream))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(name, reason(error)) from error
-
-
-def _decode(video: _Video, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> None:
-    """Decode what the shown frames `wanted` need and hand each of them to `take`, in any order."""
-    index, context = video.index, video.stream.codec_context
-    missing = {int(i): int(i) if index.by_order else int(index.times[i]) for i in wanted}
-    by_key = {key: i for i, key in missing.items()}
-    shape: tuple[int, int] | None = None
-    counter = 0
-    for number, run in enumerate(index.runs(wanted)):
-        if number:
-            context.flush_buffers()
-        for position in [*run.feed, None]:
-            for frame in context.decode(None if position is None else index.packets[position]):
-                key = counter if index.by_order else frame.pts
-                counter += 1
-                if frame.is_corrupt and (index.by_order or (key or 0) >= index.pts[run.first]):
-                    raise DecodeError(video.path, "damaged frames")
-                if shape is not None and shape != (frame.width, frame.height):
-                    raise DecodeError(video.path, "the picture size changes inside the video")
-                shape = (frame.width, frame.height)
-                shown = by_key.pop(key, None) if key is not None else None
-                if shown is not None:
-                    take(shown, frame)
-            if not by_key:
-                return
-    first = min(by_key.values())
-    raise DecodeError(video.path, f"frame {first} and {len(by_key) - 1} others cannot be decoded")
 
 
 class _Picture:

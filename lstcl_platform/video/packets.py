@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,14 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from lstcl_platform.video.demuxing import PacketTable
+
 _UNTRUSTED_ORDER = frozenset(["avi"])
 """Containers that store no presentation times: those that the demuxer makes up are wrong with B-frames."""
+_PICTURE_PACKETS = frozenset(["mov", "matroska", "flv", "avi"])
+"""Containers in which a packet is a picture; elsewhere it can be one of the two fields of an interlaced one."""
+_RATE_WITHOUT_TIMES = 25
+"""Frames a second of a raw stream that does not say."""
 
 
 @dataclass(frozen=True)
@@ -28,38 +34,57 @@ class Run:
 
 
 class PacketIndex:
-    """All packets of a video stream in decoding order, and the order in which a player shows them."""
+    """The frames of a video in the order in which a player shows them, and the packets that they need."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        """Demux the whole stream.
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, *, table: PacketTable | None = None
+    ) -> None:
+        """Demux the whole stream; of a few odd ones, decode the beginning or everything once.
+
+        Args:
+            container: The open file.
+            stream: The stream of it to be read.
+            table: What an earlier pass through the same file found.
 
         Raises:
-            ValueError: No packet is shown, or one has no timestamp.
+            ValueError: No packet is shown.
             av.FFmpegError: The container is damaged.
         """
-        self.packets: list[Packet[VideoStream]] = [
-            packet for packet in container.demux(stream) if packet.size
-        ]
-        shown = [position for position, packet in enumerate(self.packets) if not packet.is_discard]
-        if not shown:
+        self.table = table or PacketTable(container, stream)
+        if not self.table.shown:
             raise ValueError("no frames")
-        self.pts: list[int] = []
-        for packet in self.packets:
-            if packet.pts is None:
-                raise ValueError("packets without timestamps")
-            self.pts.append(packet.pts)
-        self.shown: list[int] = sorted(shown, key=self.pts.__getitem__)
-        """Positions of the shown packets in display order; hidden ones (edit lists) are left out."""
-        self.times: npt.NDArray[np.int64] = np.array([self.pts[i] for i in self.shown], dtype=np.int64)
+        self.pts: list[int] = [pts or 0 for pts in self.table.pts]
+        formats = set(container.format.name.split(","))
+        self._can_be_fields = not formats & _PICTURE_PACKETS
+        self._without_times = any(pts is None for pts in self.table.pts)
+        if self._without_times:
+            self.shown = list(range(self._count(stream)))
+            rate = stream.guessed_rate or stream.average_rate or Fraction(_RATE_WITHOUT_TIMES)
+            tick = stream.time_base or Fraction(1)
+            times = [int(index / rate / tick) for index in self.shown]
+        else:
+            self.shown = self._decodable(stream, sorted(self.table.shown, key=self.pts.__getitem__))
+            times = [self.pts[position] for position in self.shown]
+        if not times:
+            raise ValueError("no frame can be decoded")
+        self.times: npt.NDArray[np.int64] = np.array(times, dtype=np.int64)
         """Presentation times of the shown frames in ticks of the stream's time base, ascending."""
         repeated = bool((np.diff(self.times) == 0).any())
-        self.by_order: bool = repeated or bool(_UNTRUSTED_ORDER & set(container.format.name.split(",")))
+        self.by_order: bool = self._without_times or repeated or bool(formats & _UNTRUSTED_ORDER)
         """Timestamps cannot tell the frames apart: decode everything and count."""
-        context = stream.codec_context
-        self._h264 = context.name == "h264"
-        extradata = context.extradata or b""
-        # avcC starts with version 1 and states the size of NAL lengths; all else is Annex B (start codes).
-        self._length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
+
+    def __len__(self) -> int:
+        """Frames that are shown."""
+        return len(self.times)
+
+    @property
+    def last_duration(self) -> int:
+        """Ticks that the last frame is shown for; 0 if the file does not say."""
+        return 0 if self._without_times else self.table.durations[self.shown[-1]]
+
+    def packets(self, run: Run) -> Iterator[Packet[VideoStream]]:
+        """Packets of a run."""
+        return self.table.packets(run.feed)
 
     def runs(self, wanted: Sequence[int]) -> list[Run]:
         """Fewest packets that the shown frames `wanted` (display indices) need, in as few runs as possible.
@@ -69,8 +94,10 @@ class PacketIndex:
         Unwanted pictures that no other picture refers to are left out.
         """
         if self.by_order:
-            return [Run(0, list(range(len(self.packets))))]
+            return [Run(0, list(range(len(self.table))))]
         keep = {self.shown[index] for index in wanted}
+        if self._can_be_fields:
+            keep |= {position + 1 for position in keep if position + 1 < len(self.table)}
         runs: list[Run] = []
         end = -1
         # By entry, not by target: a leading picture comes after its keyframe but needs an earlier entry.
@@ -79,73 +106,41 @@ class PacketIndex:
                 runs.append(Run(entry, []))
                 end = entry - 1
             fresh = range(end + 1, target + 1)
-            runs[-1].feed.extend(i for i in fresh if i in keep or not self._skippable(i))
+            runs[-1].feed.extend(i for i in fresh if i in keep or not self.table.is_unreferenced(i))
             end = max(end, target)
         return runs
 
     def _entry(self, position: int) -> int:
-        for index in range(bisect_right(self._keyframes, position) - 1, -1, -1):
-            entry = self._keyframes[index]
-            if self.pts[entry] <= self.pts[position] and self._starts_clean(entry):
-                return entry
+        if self.table.restarts:
+            return 0
+        keys = self.table.keys
+        for number in range(bisect_right(keys, position) - 1, -1, -1):
+            if self.pts[keys[number]] <= self.pts[position] and self.table.is_entry(keys[number]):
+                return keys[number]
         return 0
 
-    @cached_property
-    def _keyframes(self) -> list[int]:
-        return [position for position, packet in enumerate(self.packets) if packet.is_keyframe]
+    def _count(self, stream: VideoStream) -> int:
+        """Frames of a stream without timestamps: packets do not tell, since a packet can be half a picture."""
+        context = stream.codec_context
+        count = sum(len(context.decode(packet)) for packet in self.table.packets(range(len(self.table))))
+        count += len(context.decode(None))
+        context.flush_buffers()
+        return count
 
-    def _starts_clean(self, position: int) -> bool:
-        """Whether decoding may start at a keyframe; not at intra refresh, which takes frames to heal."""
-        if not self._h264:
-            return True
-        data = memoryview(self.packets[position])
-        kinds = {data[at] & 31 for at in _slices(data, self._length_size)}
-        return 5 in kinds or all(_is_intra(data[at + 1 : at + 9]) for at in _slices(data, self._length_size))
+    def _decodable(self, stream: VideoStream, shown: list[int]) -> list[int]:
+        """`shown` without pictures that refer to something before the beginning of the file.
 
-    def _skippable(self, position: int) -> bool:
-        packet = self.packets[position]
-        if packet.is_disposable:
-            return True
-        if not self._h264:
-            return False
-        # FFmpeg's flag is not set on what x264 writes, but nal_ref_idc 0 says that nothing refers to it.
-        data = memoryview(packet)
-        references = [data[at] & 0x60 for at in _slices(data, self._length_size)]
-        return bool(references) and not any(references)
-
-
-def _slices(data: memoryview, length_size: int) -> Iterator[int]:
-    """Offsets of the header bytes of the slice NAL units in an H.264 packet."""
-    for at in _units(data, length_size):
-        if data[at] & 31 in (1, 2, 5):
-            yield at
-
-
-def _units(data: memoryview, length_size: int) -> Iterator[int]:
-    size = len(data)
-    if length_size:
-        at = 0
-        while at + length_size < size:
-            length = int.from_bytes(data[at : at + length_size], "big")
-            yield at + length_size
-            at += length_size + length
-        return
-    text = bytes(data)
-    at = text.find(b"\0\0\1")
-    while 0 <= at < size - 3:
-        yield at + 3
-        at = text.find(b"\0\0\1", at + 3)
-
-
-def _is_intra(header: memoryview) -> bool:
-    """Whether a slice header (bytes after the NAL header) says slice_type I (2 or 7)."""
-    bits = "".join(f"{byte:08b}" for byte in header)
-    at = 0
-    value = -1
-    for _ in range(2):  # first_mb_in_slice, slice_type: two Exp-Golomb codes
-        one = bits.find("1", at)
-        if one < 0 or 2 * one - at + 1 > len(bits):
-            return False
-        value = int(bits[one : 2 * one - at + 1], 2) - 1
-        at = 2 * one - at + 1
-    return value in (2, 7)
+        These are shown before the first keyframe: leading pictures of an open GOP that was cut from a longer
+        stream, or the rest of a group whose keyframe is missing. Which of them can be decoded nevertheless is
+        the codec's secret, so it is asked.
+        """
+        start = self.pts[self.table.keys[0]] if self.table.keys else self.pts[shown[0]]
+        leading = [position for position in shown if self.pts[position] < start]
+        if not leading:
+            return shown
+        context = stream.codec_context
+        feed = range(max(*leading, self.table.keys[0]) + 1)
+        frames = [frame for packet in self.table.packets(feed) for frame in context.decode(packet)]
+        emitted = {frame.pts for frame in [*frames, *context.decode(None)]}
+        context.flush_buffers()
+        return [i for i in shown if self.pts[i] >= start or self.pts[i] in emitted]

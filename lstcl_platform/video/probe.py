@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
-from av.packet import Packet
 from av.video.stream import VideoStream
+
+from lstcl_platform.video.packets import PacketIndex
+from lstcl_platform.video.reading import DecodeError, OpenVideo, display_rotation, open_video
 
 _CHUNK = 1 << 20
 
@@ -45,27 +45,11 @@ def probe(path: Path) -> Probe:
     if status.st_size == 0:
         return replace(facts, problem="empty file")
     try:
-        with av.open(str(path)) as container:
-            return _probe_stream(container, facts)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        return replace(facts, problem=f"unreadable: {reason(error)}")
-
-
-def reason(error: BaseException) -> str:
-    """FFmpeg's words for an error, without the path and the call that PyAV adds."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def display_rotation(degrees: int) -> int:
-    """Counter-clockwise quarter turns as 0, 90, 180 or 270; other angles count as none."""
-    return degrees % 360 if degrees % 90 == 0 else 0
-
-
-def main_stream(container: av.container.InputContainer) -> VideoStream | None:
-    """First video stream that is not a cover picture."""
-    streams: tuple[VideoStream, ...] = container.streams.video
-    covers = av.stream.Disposition.attached_pic
-    return next((stream for stream in streams if not stream.disposition & covers), None)
+        with open_video(path) as video:
+            return _describe(video, facts)
+    except DecodeError as error:
+        plain = error.reason in ("no video stream", "no frames", "no frame can be decoded")
+        return replace(facts, problem=error.reason if plain else f"unreadable: {error.reason}")
 
 
 def _digest(path: Path) -> str:
@@ -76,54 +60,40 @@ def _digest(path: Path) -> str:
     return fold.hexdigest()
 
 
-def _probe_stream(container: av.container.InputContainer, facts: Probe) -> Probe:
-    stream = main_stream(container)
-    if stream is None:
-        return replace(facts, problem="no video stream")
-    codec = stream.codec_context.name
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    shown = [packet for packet in packets if not packet.is_discard]
-    if not shown:
-        return replace(facts, codec=codec, problem="no frames")
-    problem = _missing_packets(stream, packets)
-    if problem is None and any(packet.pts is None for packet in shown):
-        problem = "no timestamps: remux the file into a container that has them (mp4, mkv)"
-    if problem is not None:
-        return replace(facts, codec=codec, problem=problem)
-    fps, duration = _timing(stream, shown)
-    first = _first_frame(stream, packets)
-    if first is None:
-        return replace(facts, codec=codec, problem="no frame can be decoded")
-    rotation = display_rotation(first.rotation)
-    upright = rotation % 180 == 0
+def _describe(video: OpenVideo, facts: Probe) -> Probe:
+    stream, table = video.stream, video.index.table
+    facts = replace(facts, codec=stream.codec_context.name)
+    promised = promised_frames(stream)
+    if promised is not None and len(table) < promised:
+        return replace(facts, problem=f"truncated: {len(table)} of {promised} frames are in the file")
+    if table.corrupt:
+        return replace(facts, problem=f"damaged: {table.corrupt} of {len(table)} packets are incomplete")
+    sizes: list[tuple[int, int, int]] = []
+    video.decode([0], lambda _, frame: sizes.append((frame.width, frame.height, frame.rotation)))
+    ((width, height, turned),) = sizes
+    rotation = display_rotation(turned)
+    fps, duration = _timing(stream, video.index)
     return replace(
         facts,
-        frames=len(shown),
+        frames=len(video.index),
         fps=fps,
         duration=duration,
-        width=first.width if upright else first.height,
-        height=first.height if upright else first.width,
-        codec=codec,
+        width=width if rotation % 180 == 0 else height,
+        height=height if rotation % 180 == 0 else width,
         rotation=rotation,
     )
 
 
-def _missing_packets(stream: VideoStream, packets: Sequence[Packet[VideoStream]]) -> str | None:
-    corrupt = sum(packet.is_corrupt for packet in packets)
-    # An edit list can drop whole leading GOPs from the index, so `frames` alone may promise too much.
-    promised = min(stream.frames, len(stream.index_entries))
+def promised_frames(stream: VideoStream) -> int | None:
+    """Packets that the container's index promises; None if it has no index that can be trusted."""
     indexed = stream.frames > 0 and len(stream.index_entries) > 1
-    if indexed and len(packets) < promised:
-        return f"truncated: {len(packets)} of {promised} frames are in the file"
-    if corrupt:
-        return f"damaged: {corrupt} of {len(packets)} packets are incomplete"
-    return None
+    # An edit list can drop whole leading GOPs from the index, so `frames` alone may promise too much.
+    return min(stream.frames, len(stream.index_entries)) if indexed else None
 
 
-def _timing(stream: VideoStream, shown: Sequence[Packet[VideoStream]]) -> tuple[float, float]:
+def _timing(stream: VideoStream, index: PacketIndex) -> tuple[float, float]:
     """Frames a second and seconds shown; the container's rate where it is within 1 % of the timestamps."""
-    spans = sorted((packet.pts or 0, packet.duration or 0) for packet in shown)
-    times = [start for start, _ in spans]
+    times = index.times.tolist()
     base = stream.time_base or Fraction(1)
     stated = Fraction(stream.average_rate or stream.guessed_rate or 0)
     span = (times[-1] - times[0]) * base
@@ -133,15 +103,4 @@ def _timing(stream: VideoStream, shown: Sequence[Packet[VideoStream]]) -> tuple[
     measured = (len(times) - 1) / span
     if stated and abs(measured / stated - 1) < Fraction(1, 100):
         return float(stated), float(len(times) / stated)
-    tail = spans[-1][1] * base or 1 / measured
-    return float(measured), float(span + tail)
-
-
-def _first_frame(stream: VideoStream, packets: Sequence[Packet[VideoStream]]) -> av.VideoFrame | None:
-    context = stream.codec_context
-    context.thread_count = 1
-    for packet in packets:
-        if frames := context.decode(packet):
-            return frames[0]
-    frames = context.decode(None)
-    return frames[0] if frames else None
+    return float(measured), float(span + (index.last_duration * base or 1 / measured))

@@ -1,7 +1,7 @@
 import av
 import pytest
 
-from lstcl_platform.video.packets import PacketIndex, _is_intra
+from lstcl_platform.video.packets import PacketIndex
 from tests.helpers.videos import make_video
 
 
@@ -32,7 +32,7 @@ def test_only_the_needed_groups_are_decoded(tmp_path):
 
 def test_leading_pictures_of_an_open_group_need_the_group_before(tmp_path):
     index = index_of(make_video(tmp_path / "v.mp4", frames=60, gop=12, bframes=2, open_gop=True))
-    keys = [i for i, packet in enumerate(index.packets) if packet.is_keyframe]
+    keys = index.table.keys
     leading = [
         shown
         for shown, i in enumerate(index.shown)
@@ -47,7 +47,7 @@ def test_leading_pictures_of_an_open_group_need_the_group_before(tmp_path):
 def test_hidden_packets_are_not_shown_but_decoded(tmp_path):
     index = index_of(make_video(tmp_path / "v.mp4", frames=60, gop=60, bframes=0, cut_frames=10))
     assert len(index.shown) == 50
-    assert len(index.packets) == 60
+    assert len(index.table) == 60
     assert fed(index, [0]) == 11
 
 
@@ -61,16 +61,5 @@ def test_intra_refresh_is_no_entry_point(tmp_path):
     path = tmp_path / "v.mp4"
     make_video(path, frames=60, gop=20, bframes=0, x264="intra-refresh=1")
     index = index_of(path)
-    assert sum(packet.is_keyframe for packet in index.packets) > 1
+    assert len(index.table.keys) > 1
     assert index.runs([50])[0].first == 0
-
-
-@pytest.mark.parametrize(
-    # first_mb_in_slice 0 is "1"; slice types 7 and 2 (I), 5 and 0 (P), 6 (B) follow as Exp-Golomb codes.
-    ("bits", "intra"),
-    [("10001000", True), ("1011", True), ("100110", False), ("11", False), ("100111", False)],
-)
-def test_slice_types(bits, intra):
-    padded = (bits + "1" * 64)[:64]
-    header = bytes(int(padded[i : i + 8], 2) for i in range(0, 64, 8))
-    assert _is_intra(memoryview(header)) is intra

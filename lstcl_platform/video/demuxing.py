@@ -1,0 +1,144 @@
+"""The packets of a video stream: held in memory where they are few, read again where they are needed otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from lstcl_platform.video.bitstream import Bitstream
+
+KEPT_BYTES = 64 << 20
+"""Packets of a larger stream are not held: after one pass through the file, they are sought and read again."""
+
+
+class PacketTable:
+    """What one pass through a file found out about its packets, in decoding order."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        """Demux the whole stream.
+
+        Raises:
+            av.FFmpegError: The container is damaged.
+        """
+        context = stream.codec_context
+        self._bits = Bitstream(context.name, context.extradata or b"")
+        self._file, self._number = container.name, container.streams.video.index(stream)
+        self._held: list[Packet[VideoStream]] | None = []
+        self._looks: list[tuple[bool, int]] = []
+        self.pts: list[int | None] = []
+        self.shown: list[int] = []
+        """Positions of the packets that an edit list does not hide."""
+        self.keys: list[int] = []
+        """Positions of the packets that the container calls keyframes."""
+        self.restarts = False
+        """Whether the codec's parameters change inside the stream, outside of the packets' data."""
+        self.corrupt = 0
+        """Packets that the container calls incomplete."""
+        self.durations: list[int] = []
+        """Ticks that each packet is shown for; 0 where the container does not say."""
+        self._dts: list[int | None] = []
+        self._top_layer = 1
+        size = 0
+        for packet in container.demux(stream):
+            if packet.size:
+                size += packet.size
+                self._add(packet, hold=size <= KEPT_BYTES)
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the packets were too many to be held."""
+        return self._held is None
+
+    def packets(self, feed: Sequence[int]) -> Iterator[Packet[VideoStream]]:
+        """Packets at positions, ascending; a long file is opened again for them.
+
+        Raises:
+            ValueError: The file is not the one of the first pass.
+        """
+        if self._held is not None:
+            return (self._held[position] for position in feed)
+        return self._read(feed)
+
+    def is_entry(self, position: int) -> bool:
+        """Whether decoding may start at a keyframe."""
+        if self._held is None:
+            return self._looks[position][0]
+        return self._bits.is_entry(memoryview(self._held[position]))
+
+    def is_unreferenced(self, position: int) -> bool:
+        """Whether no other packet needs this one to be decoded, as far as that is known."""
+        held = self._held
+        layer = self._looks[position][1] if held is None else self._unreferenced_from(held[position])
+        return layer > 0 and layer >= self._top_layer
+
+    def _add(self, packet: Packet[VideoStream], *, hold: bool) -> None:
+        position = len(self.pts)
+        self.pts.append(packet.pts)
+        self._dts.append(packet.dts)
+        self.durations.append(packet.duration or 0)
+        self.corrupt += packet.is_corrupt
+        if not packet.is_discard:
+            self.shown.append(position)
+        if packet.is_keyframe:
+            self.keys.append(position)
+            self.restarts = self.restarts or (position > 0 and packet.has_sidedata("new_extradata"))
+        self._top_layer = max(self._top_layer, self._bits.layer(memoryview(packet)))
+        if hold and self._held is not None:
+            self._held.append(packet)
+            return
+        if self._held is not None:
+            self._looks = [self._look(held) for held in self._held]
+            self._held = None
+        self._looks.append(self._look(packet))
+
+    def _look(self, packet: Packet[VideoStream]) -> tuple[bool, int]:
+        entry = packet.is_keyframe and self._bits.is_entry(memoryview(packet))
+        return entry, self._unreferenced_from(packet)
+
+    def _unreferenced_from(self, packet: Packet[VideoStream]) -> int:
+        """The codec's word, or FFmpeg's, whose flag is not set on what x264 and x265 write."""
+        if packet.is_disposable:
+            return self._top_layer
+        return self._bits.unreferenced_from(memoryview(packet))
+
+    @cached_property
+    def _positions(self) -> dict[int | None, int]:
+        """Position of each timestamp that only one packet has."""
+        found: dict[int | None, int] = {}
+        for position, pts in enumerate(self.pts):
+            found[pts] = -1 if pts in found else position
+        return found
+
+    def _read(self, feed: Sequence[int]) -> Iterator[Packet[VideoStream]]:
+        for seek in (True, False):
+            with av.open(self._file) as container:
+                stream = container.streams.video[self._number]
+                at = 0
+                if seek and feed[0]:
+                    container.seek(self._dts[feed[0]] or 0, stream=stream)
+                    at = -1
+                missing = set(feed)
+                for packet in container.demux(stream):
+                    if not packet.size:
+                        continue
+                    at = self._positions.get(packet.pts, -1) if at < 0 else at
+                    known = 0 <= at < len(self.pts) and packet.pts == self.pts[at]
+                    if not known or (len(missing) == len(feed) and at > feed[0]):
+                        break
+                    if at in missing:
+                        missing.remove(at)
+                        yield packet
+                    if not missing:
+                        return
+                    at += 1
+                if len(missing) < len(feed):
+                    break
+        raise ValueError("the file has changed while it was read")

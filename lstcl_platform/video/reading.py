@@ -1,0 +1,138 @@
+"""An open video: its frames by display index or by time, decoded in one pass from the packets that they need."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.stream import VideoStream
+
+from lstcl_platform.video.demuxing import KEPT_BYTES, PacketTable
+from lstcl_platform.video.packets import PacketIndex
+
+_LONG_FILES = 8
+_long: OrderedDict[tuple[str, int, int], PacketTable] = OrderedDict()
+"""What was found in the long files read last by this process, by path, size and modification time."""
+
+
+class DecodeError(Exception):
+    """A video cannot be decoded, or not to what was expected of it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A video that has been opened and demuxed."""
+
+    path: str
+    stream: VideoStream
+    index: PacketIndex
+
+    def frames_at(
+        self, positions: npt.NDArray[np.int64], *, target_fps: float | None
+    ) -> npt.NDArray[np.int64]:
+        """Display index of the frame at each grid position; see `decode_clips`."""
+        last = len(self.index) - 1
+        if target_fps is None:
+            return np.clip(positions, 0, last)
+        tick = float(self.stream.time_base or Fraction(1))
+        slack = min(0.75, 1e-3 / tick)
+        ticks = np.asarray(positions, dtype=np.float64) / target_fps / tick + slack
+        starts = self.index.times - self.index.times[0]
+        return np.clip(np.searchsorted(starts, ticks, side="right") - 1, 0, last)
+
+    def decode(self, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> None:
+        """Decode what the shown frames `wanted` need and hand each of them to `take`, in any order.
+
+        Raises:
+            DecodeError: One of them cannot be decoded, or damage or a change of size came up on the way.
+        """
+        index, context = self.index, self.stream.codec_context
+        missing = {int(i): int(i) if index.by_order else int(index.times[i]) for i in wanted}
+        by_key = {key: i for i, key in missing.items()}
+        shape: tuple[int, int] | None = None
+        counter = 0
+        for number, run in enumerate(index.runs(wanted)):
+            if number:
+                context.flush_buffers()
+            for packet in chain(index.packets(run), (None,)):
+                for frame in context.decode(packet):
+                    key = counter if index.by_order else frame.pts
+                    counter += 1
+                    if frame.is_corrupt and (index.by_order or (key or 0) >= index.pts[run.first]):
+                        raise DecodeError(self.path, "damaged frames")
+                    if shape is not None and shape != (frame.width, frame.height):
+                        raise DecodeError(self.path, "the picture size changes inside the video")
+                    shape = (frame.width, frame.height)
+                    shown = by_key.pop(key, None) if key is not None else None
+                    if shown is not None:
+                        take(shown, frame)
+                if not by_key:
+                    return
+        first = min(by_key.values())
+        raise DecodeError(self.path, f"frame {first} and {len(by_key) - 1} others cannot be decoded")
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[OpenVideo]:
+    """Open and demux a file.
+
+    Raises:
+        DecodeError: The file is no video; also for whatever FFmpeg finds wrong inside the `with` block.
+    """
+    name = str(path)
+    try:
+        with av.open(name) as container:
+            stream = main_stream(container)
+            if stream is None:
+                raise DecodeError(name, "no video stream")
+            stream.codec_context.thread_count = 1
+            yield OpenVideo(name, stream, _index(name, container, stream))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(name, reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without the path and the call that PyAV adds."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def display_rotation(degrees: int) -> int:
+    """Counter-clockwise quarter turns as 0, 90, 180 or 270; other angles count as none."""
+    return degrees % 360 if degrees % 90 == 0 else 0
+
+
+def main_stream(container: av.container.InputContainer) -> VideoStream | None:
+    """First video stream that is not a cover picture."""
+    streams: tuple[VideoStream, ...] = container.streams.video
+    covers = av.stream.Disposition.attached_pic
+    return next((stream for stream in streams if not stream.disposition & covers), None)
+
+
+def _index(name: str, container: av.container.InputContainer, stream: VideoStream) -> PacketIndex:
+    if container.size <= KEPT_BYTES:
+        return PacketIndex(container, stream)
+    status = os.stat(name)
+    key = (name, status.st_size, status.st_mtime_ns)
+    index = PacketIndex(container, stream, table=_long.pop(key, None))
+    if index.table.is_long:
+        _long[key] = index.table
+        while len(_long) > _LONG_FILES:
+            _long.popitem(last=False)
+    return index
