@@ -27,6 +27,7 @@ COMMANDS = {
     "stop",
     "logs",
     "compare",
+    "export",
     "schema",
     "data index",
     "data synthesize",

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import control, launch, plan, results, synthesize
+from lstcl_platform.cli import control, export, launch, plan, results, synthesize
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
@@ -22,6 +22,7 @@ app.command("status")(results.status)
 app.command("stop")(control.stop)
 app.command("logs")(control.logs)
 app.command("compare")(results.compare)
+app.command("export")(export.export)
 app.command("schema")(plan.schema)
 data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")

@@ -1,7 +1,7 @@
 """Weights of a module in a safetensors file: all of them or an error that names the difference."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -20,11 +20,16 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
         module: Any module; parameters and persistent buffers are written in their own dtype.
         path: Local file to write, usually `*.safetensors`; its folder must exist.
     """
+    save_tensors(module.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write tensors by name, as `save_weights` does."""
     path = Path(path)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    values = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, str(partial))
+        save_file(values, str(partial))
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)

@@ -1,6 +1,5 @@
 """The tracking store of a study: `Tracker` is all that the platform knows of MLflow."""
 
-from lstcl_platform.tracking.launch_runs import LaunchRuns
 from lstcl_platform.tracking.location import artifact_location, tracking_uri
 from lstcl_platform.tracking.records import (
     FinishedStage,
@@ -11,6 +10,7 @@ from lstcl_platform.tracking.records import (
     StageState,
     TrialResult,
 )
+from lstcl_platform.tracking.trained import TrainedRuns, TrainedWeights
 
 __all__ = [
     "FinishedStage",
@@ -20,13 +20,14 @@ __all__ = [
     "StageRun",
     "StageState",
     "Tracker",
+    "TrainedWeights",
     "TrialResult",
     "artifact_location",
     "tracking_uri",
 ]
 
 
-class Tracker(LaunchRuns):
+class Tracker(TrainedRuns):
     """Stages, launches and trials in an MLflow store.
 
     The launch process is the only writer of a launch; several launches may share a store. Methods are
