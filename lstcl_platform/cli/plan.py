@@ -1,7 +1,6 @@
 """`schema` and `plan`: what a spec may say, and what a launch of it would do."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, numbered
 from lstcl_platform.specs import (
     Expansion,
     LoadedExperiment,
@@ -18,7 +18,6 @@ from lstcl_platform.specs import (
     expand,
     load_requested,
 )
-from lstcl_platform.specs.stages import StageKind
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 Format = Literal["table", "json"]
 DigestOf = Callable[[str, TrialSpec], str | None]
 """(a resolved path of `data`, a trial that reads it) -> digest of its manifest, or None."""
-
-_WORDS: dict[StageKind, str] = {"pretrain": "pretraining", "finetune": "finetuning", "evaluate": "evaluation"}
 
 SpecArguments = Annotated[
     list[Path], typer.Argument(metavar="SPEC...", help="Experiment files (YAML).", show_default=False)
@@ -150,7 +147,10 @@ def show_plan(
 
 
 def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict[str, Any]:
-    """`plan` as JSON-ready values: experiments with trials and excluded cells, then the unique stages."""
+    """`plan` as JSON-ready values: counts, experiments with trials and excluded cells, the unique stages.
+
+    `summary` counts by what the videos are, real or rendered by `data.synthesize`, and in all.
+    """
     experiments = []
     for loaded, expansion in zip(plan.experiments, plan.expansions, strict=True):
         name = loaded.resolved.name
@@ -163,7 +163,18 @@ def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict
             for trial in expansion.trials
         ]
         excluded = [{"name": cell.name, "reason": cell.reason} for cell in expansion.excluded]
-        experiments.append({"name": name, "file": str(loaded.path), "trials": trials, "excluded": excluded})
+        counts = count_stages(
+            plan.graph, [f"{name}/{trial.name}" for trial in expansion.trials], finished=finished
+        )
+        experiments.append(
+            {
+                "name": name,
+                "file": str(loaded.path),
+                "counts": counts.as_json(),
+                "trials": trials,
+                "excluded": excluded,
+            }
+        )
     stages = [
         {
             "key": stage.key,
@@ -174,7 +185,11 @@ def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict
         }
         for stage in plan.graph.stages.values()
     ]
+    groups = _groups(plan, finished) | {
+        "total": count_stages(plan.graph, plan.graph.chains, finished=finished)
+    }
     return {
+        "summary": {name: counts.as_json() for name, counts in groups.items()},
         "experiments": experiments,
         "stages": stages,
         "keys_final": not plan.unindexed,
@@ -182,22 +197,22 @@ def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict
     }
 
 
-def plan_summary(plan: Plan, *, finished: Collection[str] = frozenset()) -> str:
-    """``22 trials need 10 pretrainings, 22 finetunings and 22 evaluations; 3 of 54 stages are finished``."""
-    counts = Counter(stage.kind for stage in plan.graph.stages.values())
-    needs = [_count(counts[kind], word) for kind, word in _WORDS.items() if counts[kind]]
-    trials = len(plan.graph.chains)
-    total = len(plan.graph.stages)
-    done = sum(key in finished for key in plan.graph.stages)
-    verb = "needs" if trials == 1 else "need"
-    return (
-        f"{_count(trials, 'trial')} {verb} {', '.join(needs[:-1])} and {needs[-1]}; "
-        f"{done} of {_count(total, 'stage')} {'is' if done == 1 else 'are'} finished"
-    )
+def plan_summary(plan: Plan, *, finished: Collection[str] = frozenset()) -> list[str]:
+    """What the trials need, in a line; where some videos are real and others rendered, a line for each."""
+    groups = {name: counts for name, counts in _groups(plan, finished).items() if counts.trials}
+    if len(groups) == 1:
+        return [str(counts) for counts in groups.values()]
+    return [f"{name.replace('_', ' ')}: {counts}" for name, counts in groups.items()]
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+def _groups(plan: Plan, finished: Collection[str]) -> dict[str, Counts]:
+    """Counts of the trials on real videos, and of those on rendered ones, which are no part of a study."""
+    groups: dict[str, list[str]] = {"real_data": [], "synthesized_data": []}
+    for expansion in plan.expansions:
+        for trial in expansion.trials:
+            group = "real_data" if trial.spec.data.synthesize is None else "synthesized_data"
+            groups[group].append(f"{trial.experiment}/{trial.name}")
+    return {name: count_stages(plan.graph, trials, finished=finished) for name, trials in groups.items()}
 
 
 def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]:
@@ -208,7 +223,13 @@ def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]
         for cell in expansion.excluded:
             yield Text(f"excluded: {cell.name} ({cell.reason})")
     yield _stage_table(plan.graph, finished)
-    yield Text(plan_summary(plan, finished=finished), style="bold")
+    for line in plan_summary(plan, finished=finished):
+        yield Text(line, style="bold")
+    counts = count_stages(plan.graph, plan.graph.chains)
+    yield Text(
+        f"{numbered(counts.shared.total(), 'stage')} shared by several trials, "
+        f"{counts.shared_between_experiments.total()} of them by several experiments"
+    )
     if any(key in finished for key in plan.graph.stages):
         yield Text("* finished: will not run again")
     if plan.unindexed:
@@ -221,13 +242,13 @@ def _trial_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{name}: {_count(len(expansion.trials), 'trial')}", title_justify="left")
+    table = Table(title=f"{name}: {numbered(len(expansion.trials), 'trial')}", title_justify="left")
     table.add_column("trial", overflow="fold")
-    for kind in _WORDS:
+    for kind in KINDS:
         table.add_column(kind, no_wrap=True)
     for trial in expansion.trials:
         stages = {graph.stages[key].kind: graph.stages[key] for key in graph.chains[f"{name}/{trial.name}"]}
-        cells = [_key(stages[kind].key, finished) if kind in stages else "-" for kind in _WORDS]
+        cells = [_key(stages[kind].key, finished) if kind in stages else "-" for kind in KINDS]
         table.add_row(Text(trial.name), *cells)
     return table
 
@@ -236,12 +257,12 @@ def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableTyp
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=_count(len(graph.stages), "unique stage"), title_justify="left")
+    table = Table(title=numbered(len(graph.stages), "unique stage"), title_justify="left")
     for column in ("stage", "key", "starts from", "state"):
         table.add_column(column, no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
     table.add_column("first trial", overflow="fold")
-    for kind in _WORDS:
+    for kind in KINDS:
         for stage in graph.stages.values():
             if stage.kind == kind:
                 state = Text("finished", style="green") if stage.key in finished else Text("to do")

@@ -7,6 +7,7 @@ fields too: it names values, and what stands for them wherever the experiment wr
     pretrain: {epochs: 2}
     replace:
       model.name: {st_swin_base: st_swin_micro}
+      model.init: {"*": null}     # whatever it is
 """
 
 import copy
@@ -20,6 +21,8 @@ from lstcl_platform.specs.problems import Path, Problem, refuse
 from lstcl_platform.specs.yaml_source import YamlSource, parse_value
 
 REPLACE = "replace"
+ANY = "*"
+"""Stands in a table of `replace` for every value that is not null and has no entry of its own."""
 
 
 @dataclass(kw_only=True)
@@ -86,7 +89,7 @@ def _table_problems(path: str, table: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(path=(REPLACE, path), text=str(error.args[0]))
         return
     for old in table:
-        if not takes(path, parse_value(old)):
+        if old != ANY and not takes(path, parse_value(old)):
             yield Problem(
                 path=(REPLACE, path, old), text=f"{path} can never be {json.dumps(parse_value(old))}"
             )
@@ -94,13 +97,15 @@ def _table_problems(path: str, table: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _replace(laid: Overlaid, path: str, table: Mapping[str, Any]) -> None:
     """Exchange the values of the field at `path` where the settings and the sweep write it, in place."""
-    names = {json.dumps(parse_value(old)): old for old in table}
+    names = {json.dumps(parse_value(old)): old for old in table if old != ANY}
 
     def exchange(node: Any, key: Any, here: Path) -> None:
         if isinstance(node[key], list):
             for position in range(len(node[key])):
                 exchange(node[key], position, (*here, position))
-        elif (old := names.get(json.dumps(node[key]))) is not None:
+            return
+        rest = ANY if ANY in table and node[key] is not None else None
+        if (old := names.get(json.dumps(node[key]), rest)) is not None:
             node[key] = copy.deepcopy(table[old])
             laid.lines[here] = laid.lines[REPLACE, path, old]
 

@@ -49,20 +49,20 @@ def printed(*args, width: int, **kwargs) -> str:
 
 def test_stages_are_shared_within_a_file_and_between_files(files):
     one = build_plan(files[:1])
-    assert plan_summary(one) == (
+    assert plan_summary(one) == [
         "10 trials need 10 pretrainings, 10 finetunings and 10 evaluations; 0 of 30 stages are finished"
-    )
+    ]
     both = build_plan(files)
-    assert plan_summary(both) == (
+    assert plan_summary(both) == [
         "16 trials need 10 pretrainings, 14 finetunings and 14 evaluations; 0 of 38 stages are finished"
-    )
+    ]
 
 
 def test_one_of_a_thing_is_not_several(files):
     plan = build_plan(files[:1], ["sweep={}"])
-    assert plan_summary(plan, finished=list(plan.graph.stages)[:1]) == (
+    assert plan_summary(plan, finished=list(plan.graph.stages)[:1]) == [
         "1 trial needs 1 pretraining, 1 finetuning and 1 evaluation; 1 of 3 stages is finished"
-    )
+    ]
 
 
 def test_the_table_shows_trials_excluded_cells_with_reasons_and_stages(files):
@@ -81,12 +81,33 @@ def test_the_table_shows_trials_excluded_cells_with_reasons_and_stages(files):
     assert [cell.strip() for cell in row.split("│")[3:7]] == ["-", "finished", "4", "fig2/short=8 long=32"]
 
 
+def test_rendered_videos_are_counted_apart_from_a_study(files, tmp_path):
+    toy = tmp_path / "toy.yaml"
+    toy.write_text(FIG4.replace("fig4", "toy").replace("k400/val}", "k400/val, synthesize: {}}"))
+    plan = build_plan([files[0], toy])
+    assert [line.split(",")[0] for line in plan_summary(plan)] == [
+        "real data: 10 trials need 10 pretrainings",
+        "synthesized data: 6 trials need 2 pretrainings",
+    ]
+    assert set(plan_summary(plan)) <= set(printed(plan, width=80).splitlines())
+
+
+def test_an_override_file_holds_for_every_study(files, tmp_path):
+    (tmp_path / "small.yaml").write_text("replace: {finetune.stride: {8: 2}}\nmodel: {frames: 4}\n")
+    arguments = [*map(str, files), "--override", str(tmp_path / "small.yaml"), "--format", "json"]
+    shown = json.loads(CliRunner().invoke(app, ["plan", *arguments]).stdout)
+    fig4 = shown["experiments"][1]
+    assert {trial["cell"]["finetune.stride"] for trial in fig4["trials"]} == {4, 2, 16}
+    plan = build_plan(files, override_files=[tmp_path / "small.yaml"])
+    assert {stage.spec.model.frames for stage in plan.graph.stages.values()} == {4}
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_keys_and_lines_for_grep_survive_a_narrow_terminal(files, width):
     plan = build_plan(files[:1])
     text = printed(plan, width=width)
     assert all(key[:10] in text for key in plan.graph.stages)
-    assert plan_summary(plan) in text.splitlines()
+    assert set(plan_summary(plan)) <= set(text.splitlines())
 
 
 def test_json_is_complete_and_alone_on_stdout(files):
@@ -107,6 +128,12 @@ def test_json_is_complete_and_alone_on_stdout(files):
         "evaluate",
     ]
     assert len(stages) == 38
+    assert shown["summary"]["total"] == shown["summary"]["real_data"]
+    counts = shown["summary"]["total"]
+    assert counts["trials"] == 16
+    assert counts["all"] == {"needed": 48, "unique": 38, "shared": 6, "shared_between_experiments": 6}
+    assert counts["pretrain"] == {"needed": 16, "unique": 10, "shared": 2, "shared_between_experiments": 2}
+    assert fig2["counts"]["all"] == {"needed": 30, "unique": 30, "shared": 0, "shared_between_experiments": 0}
     assert not any(stage["finished"] for stage in stages.values())
     plain = CliRunner().invoke(app, ["plan", *map(str, files), "--format", "json"])
     assert not stages.keys() & {stage["key"] for stage in json.loads(plain.stdout)["stages"]}
@@ -131,7 +158,7 @@ def test_keys_are_final_once_all_data_is_indexed(files):
 
 def test_data_that_is_not_indexed_is_not_taken_for_the_same(files):
     files[1].write_text(FIG4.replace("k400/", "ssv2/"))
-    assert plan_summary(build_plan(files)).startswith("16 trials need 12 pretrainings")
+    assert plan_summary(build_plan(files))[0].startswith("16 trials need 12 pretrainings")
 
 
 def test_two_files_of_one_name_are_refused(files):

@@ -129,3 +129,20 @@ def test_mistakes_of_both_files_are_told_with_the_experiments_first(loaded):
 def test_a_missing_override_file_is_called_one(write, tmp_path):
     with pytest.raises(UserError, match=r"none\.yaml: cannot read the override file: No such file"):
         load_experiment(write(), override_files=[tmp_path / "none.yaml"])
+
+
+def test_a_star_stands_for_any_other_value_but_null(loaded):
+    study = """\
+        model: {init: {kind: timm, name: some_vit}}
+        sweep:
+          cases:
+            - {name: a, finetune.labels_per_class: [3, 5]}
+            - {name: b, finetune.labels_per_class: null}
+            - {name: c, model.init: null}
+        """
+    spec = loaded(
+        'replace:\n  model.init: {"*": null}\n  finetune.labels_per_class: {3: 4, "*": 1}', study=study
+    ).resolved
+    trials = expand(spec).trials
+    assert [trial.spec.finetune.labels_per_class for trial in trials] == [4, 1, None, None]
+    assert {trial.spec.model.init for trial in trials} == {None}

@@ -1,0 +1,81 @@
+"""How much of what some trials need is the same work: the counts behind `plan`."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from lstcl_platform.specs import StageGraph
+from lstcl_platform.specs.stages import StageKind
+
+KINDS: dict[StageKind, str] = {"pretrain": "pretraining", "finetune": "finetuning", "evaluate": "evaluation"}
+"""Kinds of stages in order of execution, and what one of them is called."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Stages of some trials.
+
+    Attributes:
+        trials: number of trials.
+        needed: stages of each kind, each trial's counted for itself.
+        unique: of those, different ones: what is to be run.
+        shared: unique stages that several of the trials need.
+        shared_between_experiments: unique stages that trials of several experiments need.
+        finished: unique stages whose results are there.
+    """
+
+    trials: int
+    needed: Counter[StageKind]
+    unique: Counter[StageKind]
+    shared: Counter[StageKind]
+    shared_between_experiments: Counter[StageKind]
+    finished: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts as JSON-ready values, by kind and in all."""
+        tables = {
+            "needed": self.needed,
+            "unique": self.unique,
+            "shared": self.shared,
+            "shared_between_experiments": self.shared_between_experiments,
+        }
+        rows = {kind: {name: table[kind] for name, table in tables.items()} for kind in KINDS}
+        rows_of_all = {name: table.total() for name, table in tables.items()}
+        return {"trials": self.trials, **rows, "all": rows_of_all, "finished": self.finished}
+
+    def __str__(self) -> str:
+        """``22 trials need 10 pretrainings, 22 finetunings and 22 evaluations; 3 of 54 stages are finished``."""
+        needs = [numbered(self.unique[kind], word) for kind, word in KINDS.items() if self.unique[kind]]
+        return (
+            f"{numbered(self.trials, 'trial')} {'needs' if self.trials == 1 else 'need'} "
+            f"{', '.join(needs[:-1])} and {needs[-1]}; {self.finished} of "
+            f"{numbered(self.unique.total(), 'stage')} {'is' if self.finished == 1 else 'are'} finished"
+        )
+
+
+def numbered(number: int, word: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def count_stages(graph: StageGraph, trials: Collection[str], *, finished: Collection[str] = ()) -> Counts:
+    """Count what `trials` (names ``experiment/trial``) need of `graph`; `finished` holds keys."""
+    counts = Counts(
+        trials=len(trials),
+        needed=Counter(),
+        unique=Counter(),
+        shared=Counter(),
+        shared_between_experiments=Counter(),
+        finished=sum(key in finished for key in {key for name in trials for key in graph.chains[name]}),
+    )
+    chosen = frozenset(trials)
+    for stage in graph.stages.values():
+        users = [name for name in stage.trials if name in chosen]
+        if not users:
+            continue
+        counts.needed[stage.kind] += len(users)
+        counts.unique[stage.kind] += 1
+        counts.shared[stage.kind] += len(users) > 1
+        counts.shared_between_experiments[stage.kind] += len({name.split("/")[0] for name in users}) > 1
+    return counts
