@@ -40,7 +40,7 @@ class Counts:
             "shared": self.shared,
             "shared_between_experiments": self.shared_between_experiments,
         }
-        rows = {kind: {name: table[kind] for name, table in tables.items()} for kind in KINDS}
+        rows: dict[str, Any] = {kind: {name: table[kind] for name, table in tables.items()} for kind in KINDS}
         rows_of_all = {name: table.total() for name, table in tables.items()}
         return {"trials": self.trials, **rows, "all": rows_of_all, "finished": self.finished}
 
