@@ -175,7 +175,7 @@ class TimeSformer(Backbone):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Embedding with tables and cls token, then every block."""
-        return {"stem": r"^(patch_embed|cls_token|pos_embed|time_embed)", "blocks": r"^blocks\.(\d+)"}
+        return {"stem": r"^(?:patch_embed|cls_token|pos_embed|time_embed)", "blocks": r"^blocks\.(\d+)"}
 
     def _places(self, height: int, width: int) -> Tensor:
         """(1, N, D) for a grid of `height` x `width` patches."""

@@ -165,6 +165,16 @@ def test_a_merging_learns_as_the_block_before_it():
     assert rates["backbone.patch_embed.proj.weight"] == 1 / 16
 
 
+def test_a_timesformers_tables_and_cls_token_learn_as_its_embedding():
+    timesformer = build_backbone("timesformer_micro", frames=FRAMES, image_size=SIDE)
+    rates = layer_rates(Classifier(timesformer, CLASSES), layer_decay=0.5)
+    stem = 0.5 ** (len(timesformer.blocks) + 1)
+    for name in ("cls_token", "pos_embed", "time_embed", "patch_embed.proj.weight"):
+        assert rates[f"backbone.{name}"] == stem
+    assert rates["backbone.blocks.0.attn.qkv.weight"] == 2 * stem
+    assert rates["backbone.norm.weight"] == rates["head.weight"] == 1.0
+
+
 def test_layer_decay_changes_no_weight_decay():
     model = Classifier(backbone(), CLASSES)
     decays = [
