@@ -26,6 +26,7 @@ COMMANDS = {
     "status",
     "stop",
     "logs",
+    "doctor",
     "compare",
     "export",
     "schema",

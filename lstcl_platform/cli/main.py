@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import control, export, launch, plan, results, synthesize
+from lstcl_platform.cli import control, doctor, export, launch, plan, results, synthesize
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
@@ -21,6 +21,7 @@ app.command("resume")(control.resume)
 app.command("status")(results.status)
 app.command("stop")(control.stop)
 app.command("logs")(control.logs)
+app.command("doctor")(doctor.doctor)
 app.command("compare")(results.compare)
 app.command("export")(export.export)
 app.command("schema")(plan.schema)
