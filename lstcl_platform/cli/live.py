@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress
 from lstcl_platform.results.text import duration
+from lstcl_platform.specs.stages import TESTS
 
 SILENCE_SECONDS = 30.0
 """A running stage that says nothing for this long is called out; a step of the largest model takes a few seconds."""
@@ -110,8 +111,9 @@ def _steps(stage: StageProgress) -> str:
 def _figures(stage: StageProgress) -> str:
     """The figures that matter now, in a few words."""
     metrics = stage.metrics
-    if stage.kind == "evaluate":
-        return f"top-1 {metrics['top1']:.3f}" if "top1" in metrics else ""
+    if stage.kind in TESTS:
+        shares = {"top1": "top-1", "knn_top1": "k-NN top-1", "linear_top1": "linear top-1"}
+        return ", ".join(f"{word} {metrics[name]:.3f}" for name, word in shares.items() if name in metrics)
     parts = []
     if "loss" in metrics:
         parts.append(f"loss {metrics['loss']:.3f}")

@@ -8,7 +8,12 @@ from typing import Any
 from lstcl_platform.specs import StageGraph
 from lstcl_platform.specs.stages import StageKind
 
-KINDS: dict[StageKind, str] = {"pretrain": "pretraining", "finetune": "finetuning", "evaluate": "evaluation"}
+KINDS: dict[StageKind, str] = {
+    "pretrain": "pretraining",
+    "probe": "probe",
+    "finetune": "finetuning",
+    "evaluate": "evaluation",
+}
 """Kinds of stages in order of execution, and what one of them is called."""
 
 
@@ -49,7 +54,7 @@ class Counts:
         needs = [numbered(self.unique[kind], word) for kind, word in KINDS.items() if self.unique[kind]]
         return (
             f"{numbered(self.trials, 'trial')} {'needs' if self.trials == 1 else 'need'} "
-            f"{', '.join(needs[:-1])} and {needs[-1]}; {self.finished} of "
+            f"{' and '.join(filter(None, [', '.join(needs[:-1]), needs[-1]]))}; {self.finished} of "
             f"{numbered(self.unique.total(), 'stage')} {'is' if self.finished == 1 else 'are'} finished"
         )
 

@@ -7,12 +7,13 @@ from lstcl_platform.orchestration.ingest import Deal
 from lstcl_platform.orchestration.preflight import Placement
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.specs.stages import Stage
+from lstcl_platform.video.probe_samples import ProbeSamples
 from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-Samples = PretrainSamples | FinetuneSamples | EvaluateSamples
+Samples = PretrainSamples | FinetuneSamples | EvaluateSamples | ProbeSamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +80,31 @@ def samples_of(job: StageJob) -> Samples:
         return FinetuneSamples(
             manifest=job.train_manifest, data=spec.data, model=spec.model, finetune=spec.finetune
         )
+    stride, indexing = spec.evaluate.stride or spec.finetune.stride, spec.finetune.indexing
+    if job.stage.kind == "probe":
+        return ProbeSamples(
+            train_manifest=job.train_manifest,
+            test_manifest=job.val_manifest,
+            data=spec.data,
+            model=spec.model,
+            evaluate=spec.evaluate,
+            stride=stride,
+            indexing=indexing,
+        )
     return EvaluateSamples(
         manifest=job.val_manifest,
         data=spec.data,
         model=spec.model,
         evaluate=spec.evaluate,
-        stride=spec.evaluate.stride or spec.finetune.stride,
-        indexing=spec.finetune.indexing,
+        stride=stride,
+        indexing=indexing,
     )
 
 
 def deal_of(job: StageJob, samples: Samples) -> Deal:
     """How many steps the stage takes, and how positions are dealt to its workers."""
     spec, world = job.stage.spec, job.placement.workers
-    if isinstance(samples, EvaluateSamples):
+    if isinstance(samples, EvaluateSamples | ProbeSamples):
         batch = spec.resources.evaluate_batch_size * world
         return Deal(global_batch=batch, world=world, steps=-(-samples.videos // batch))
     block = spec.pretrain if job.stage.kind == "pretrain" else spec.finetune

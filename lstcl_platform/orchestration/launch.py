@@ -21,7 +21,7 @@ from lstcl_platform.orchestration.recorder import Recorder
 from lstcl_platform.specs import Expansion, LoadedExperiment, StageGraph, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
-from lstcl_platform.specs.stages import Stage
+from lstcl_platform.specs.stages import TESTS, Stage
 from lstcl_platform.tracking.location import artifact_location, local_folder, sqlite_file, tracking_uri
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, Tracker
 
@@ -187,7 +187,7 @@ def _preflight(
         can_grow=capacity.can_grow,
         locations={"tracking.uri": study.tracking_uri, "storage.path": str(study.storage)},
     )
-    chains = sum(1 for stage in todo if stage.kind == "evaluate")
+    chains = sum(1 for stage in todo if stage.kind in TESTS)
     placements = {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in todo}
     waits = {placement.waits_for for placement in placements.values() if placement.waits_for}
     for text in sorted(waits):
@@ -331,7 +331,7 @@ def _conclude(
 
 
 def _dataset_of(stage: Stage, data: Mapping[str, IndexedData]) -> dict[str, str]:
-    testing = stage.kind == "evaluate"
+    testing = stage.kind in TESTS
     source = stage.spec.data.val if testing else trained_on(stage)
     return {
         "name": Path(source).name,

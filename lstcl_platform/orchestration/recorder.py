@@ -9,7 +9,7 @@ import psutil
 
 from lstcl_platform.orchestration.board import Event
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, View
-from lstcl_platform.specs.stages import Stage, StageGraph
+from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
 from lstcl_platform.training.storage import local_path
 
@@ -131,10 +131,8 @@ class Recorder:
                 if name in self._settled:
                     continue
                 states = [self.progress.stages[key] for key in chain]
-                if chain[-1] in self.finished:
-                    self._tracker.finish_trial(
-                        launch, trial, status="finished", metrics=self.finished[chain[-1]].metrics
-                    )
+                if all(key in self.finished for key in chain if self.graph.stages[key].kind in TESTS):
+                    self._tracker.finish_trial(launch, trial, status="finished", metrics=self._tested(chain))
                 elif any(state.status == "failed" for state in states):
                     error = next(state.error for state in states if state.status == "failed")
                     self._tracker.finish_trial(launch, trial, status="failed", error=error)
@@ -143,6 +141,11 @@ class Recorder:
                 else:
                     continue
                 self._settled.add(name)
+
+    def _tested(self, chain: Sequence[str]) -> dict[str, float]:
+        """Metrics of a trial: those of its tests; of equal names the last one's."""
+        tests = [key for key in chain if self.graph.stages[key].kind in TESTS]
+        return {name: value for key in tests for name, value in self.finished[key].metrics.items()}
 
     def _on_attempt(self, event: Event, state: StageProgress) -> None:
         stage = self.graph.stages[event.stage]

@@ -10,6 +10,7 @@ from typing import Any
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
 from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
+from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.training.context import StageContext, StageResult
 
 DATASET = "samples"
@@ -115,13 +116,14 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     shard = train.get_dataset_shard(DATASET) if deal.chunks else None
     batches = _announced(shard, deal, reporter, rank=rank)
     context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
-    return asdict(_run(job, context, batches))
+    return asdict(_run(job, context, batches, videos=samples.videos))
 
 
-def _run(job: StageJob, context: StageContext, batches: Any) -> StageResult:
+def _run(job: StageJob, context: StageContext, batches: Any, *, videos: int) -> StageResult:
     from lstcl_platform.training.evaluate import evaluate
     from lstcl_platform.training.finetune import finetune
     from lstcl_platform.training.pretrain import pretrain
+    from lstcl_platform.training.probe import probe
     from lstcl_platform.video.manifest import Manifest
 
     spec = job.stage.spec
@@ -130,8 +132,8 @@ def _run(job: StageJob, context: StageContext, batches: Any) -> StageResult:
     classes = len(Manifest.load(job.train_manifest).classes)
     if job.stage.kind == "finetune":
         return finetune(spec, context, batches, num_classes=classes)
-    videos = len(Manifest.load(job.val_manifest).usable)
-    return evaluate(spec, context, batches, num_classes=classes, videos=videos)
+    test = probe if job.stage.kind == "probe" else evaluate
+    return test(spec, context, batches, num_classes=classes, videos=videos)
 
 
 def _announced(shard: Any, deal: Any, reporter: BoardReporter, *, rank: int) -> Any:
@@ -147,7 +149,7 @@ def _announced(shard: Any, deal: Any, reporter: BoardReporter, *, rank: int) -> 
 
 
 def _steps_per_epoch(job: StageJob, samples: Any) -> int:
-    return deal_of(job, samples).steps if job.stage.kind == "evaluate" else int(samples.plan.steps_per_epoch)
+    return deal_of(job, samples).steps if job.stage.kind in TESTS else int(samples.plan.steps_per_epoch)
 
 
 def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epoch: int) -> StageContext:

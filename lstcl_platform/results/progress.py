@@ -11,7 +11,7 @@ from rich.text import Text
 from lstcl_platform.results.text import duration, moment, number
 from lstcl_platform.tracking.records import LaunchState, StageState, TrialResult
 
-_KINDS = ("pretrain", "finetune", "evaluate")
+_KINDS = ("pretrain", "probe", "finetune", "evaluate")
 _STYLES: Mapping[str, str] = {
     "waiting": "dim",
     "running": "cyan",

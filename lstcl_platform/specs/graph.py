@@ -26,33 +26,43 @@ def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> Sta
         name = f"{trial.experiment}/{trial.name}"
         if name in chains:
             raise UserError(f"trial '{name}' is there twice: give each experiment a name of its own")
-        chain: list[str] = []
-        for kind, identity in _identities(trial.spec, manifests):
-            parent = chain[-1] if chain else None
+        chain: dict[StageKind, str] = {}
+        for kind, parent_kind, identity in _identities(trial.spec, manifests):
+            parent = chain.get(parent_kind) if parent_kind else None
             identity["parent"] = parent
             key = hash_identity(identity)
-            chain.append(key)
+            chain[kind] = key
             known = stages.get(key)
             if known is None:
                 known = Stage(kind=kind, key=key, parent=parent, identity=identity, spec=trial.spec)
             stages[key] = replace(known, trials=(*known.trials, name))
-        chains[name] = tuple(chain)
+        chains[name] = tuple(chain.values())
     return StageGraph(stages=stages, chains=chains)
 
 
-def _identities(spec: TrialSpec, manifests: Mapping[str, str]) -> Iterable[tuple[StageKind, dict[str, Any]]]:
-    """What the result of each stage of a trial means, in order of execution, without the parent's key."""
+def _identities(
+    spec: TrialSpec, manifests: Mapping[str, str]
+) -> Iterable[tuple[StageKind, StageKind | None, dict[str, Any]]]:
+    """Stages of a trial in order of execution: kind, kind of the parent, and what the result means."""
+    train, val = manifests[spec.data.train], manifests[spec.data.val]
     if spec.pretrain is not None:
         block = spec.pretrain.model_dump(mode="json")
         block["contrast_batch"] = spec.pretrain.effective_contrast_batch
-        yield "pretrain", _identity("pretrain", spec, manifests[spec.data.pretraining], block)
-    block = spec.finetune.model_dump(mode="json")
-    block["drop_path"] = spec.finetune_drop_path
-    block["layer_decay"] = spec.finetune_layer_decay
-    yield "finetune", _identity("finetune", spec, manifests[spec.data.train], block)
-    block = spec.evaluate.model_dump(mode="json")
-    block["stride"] = spec.finetune.stride if spec.evaluate.stride is None else spec.evaluate.stride
-    yield "evaluate", _identity("evaluate", spec, manifests[spec.data.val], block)
+        yield "pretrain", None, _identity("pretrain", spec, manifests[spec.data.pretraining], block)
+    views = spec.evaluate.model_dump(mode="json", exclude={"protocols", "knn", "linear"})
+    views["stride"] = spec.finetune.stride if spec.evaluate.stride is None else spec.evaluate.stride
+    if spec.evaluate.frozen_protocols:
+        block = {**views, "indexing": spec.finetune.indexing, "train": train}
+        block |= {name: getattr(spec.evaluate, name).model_dump() for name in spec.evaluate.frozen_protocols}
+        if spec.pretrain is None:
+            block["seed"] = spec.finetune.seed
+        yield "probe", "pretrain", _identity("probe", spec, val, block)
+    if "finetuned" in spec.evaluate.protocols:
+        block = spec.finetune.model_dump(mode="json")
+        block["drop_path"] = spec.finetune_drop_path
+        block["layer_decay"] = spec.finetune_layer_decay
+        yield "finetune", "pretrain", _identity("finetune", spec, train, block)
+        yield "evaluate", "finetune", _identity("evaluate", spec, val, views)
 
 
 def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[str, Any]) -> dict[str, Any]:

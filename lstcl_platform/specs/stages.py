@@ -1,7 +1,8 @@
 """From an experiment to the graph of stages that it needs.
 
-A trial is a chain pretrain -> finetune -> evaluate. A stage is identified by its key, a hash of everything
-that its result means; stages with equal keys are one stage, across trials and across experiments.
+A trial is a chain pretrain -> finetune -> evaluate, and pretrain -> probe where frozen features are tested. A
+stage is identified by its key, a hash of everything that its result means; stages with equal keys are one stage,
+across trials and across experiments.
 """
 
 import hashlib
@@ -12,7 +13,10 @@ from typing import Any, Literal
 
 from lstcl_platform.specs.experiment import TrialSpec
 
-StageKind = Literal["pretrain", "finetune", "evaluate"]
+StageKind = Literal["pretrain", "probe", "finetune", "evaluate"]
+
+TESTS: tuple[StageKind, ...] = ("probe", "evaluate")
+"""Stages that read test videos and end a trial; their metrics are the trial's."""
 
 KEY_FORMAT = 1
 """Raised when the meaning of a stage's inputs changes (draws, loss, schedule): old results stop matching."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lstcl_platform.specs.base import Fraction, PositiveInt, Precision, Relation, Seed, Spec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
+from lstcl_platform.specs.probes import KnnSpec, LinearProbeSpec
 
 Indexing = Literal["exact", "linspace"]
 StrideSet = Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
@@ -258,14 +259,40 @@ class FinetuneSpec(Spec):
         return (self.mixup > 0 or self.cutmix > 0) and self.mix_probability > 0
 
 
+Protocol = Literal["finetuned", "knn", "linear"]
+FrozenProtocol = Literal["knn", "linear"]
+
+
 class EvaluateSpec(Spec):
-    """Test protocol: softmax scores averaged over uniform clips, centre crop (paper, Section 4)."""
+    """Test protocols on uniform clips; the paper's (Section 4) averages the finetuned classifier's softmax scores
+    over 5 clips, centre crop."""
+
+    protocols: tuple[Protocol, ...] = Field(default=("finetuned",), min_length=1)
+    """What is tested: the `finetuned` classifier; `knn` and `linear` test the features of the pretrained backbone
+    as they are. Without `finetuned` nothing is finetuned."""
 
     clips: PositiveInt = 5
     """Clips spread uniformly over each video; with `segments`, over each segment (one: its centre)."""
     stride: Timing | None = None
     """As `finetune.stride`, which null takes over."""
     crop_ratio: float = Field(default=256 / 224, ge=1)
-    """The short side is resized to image_size x this before the centre crop of image_size."""
+    """The short side is resized to image_size x this before crops of image_size are taken."""
+    crops: Literal[1, 3] = 1
+    """Crops a clip: the centre, or also both ends of the long side (the usual n x 3 views take crop_ratio 1)."""
     precision: Precision = "fp32"
     """Arithmetic of the forward pass."""
+    knn: KnnSpec = KnnSpec()
+    """Settings of the protocol `knn`."""
+    linear: LinearProbeSpec = LinearProbeSpec()
+    """Settings of the protocol `linear`."""
+
+    def broken_relations(self) -> Iterator[Relation]:
+        """Each protocol once."""
+        if len(set(self.protocols)) < len(self.protocols):
+            yield Relation(fields=("protocols",), text=f"a protocol is listed twice: {list(self.protocols)}")
+
+    @property
+    def frozen_protocols(self) -> tuple[FrozenProtocol, ...]:
+        """Those that test frozen features, in a fixed order."""
+        known: tuple[FrozenProtocol, ...] = ("knn", "linear")
+        return tuple(protocol for protocol in known if protocol in self.protocols)

@@ -9,6 +9,7 @@ import yaml
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
+from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.tracking.launch_runs import LaunchRuns
 from lstcl_platform.tracking.store import STAGES
 
@@ -42,13 +43,14 @@ class TrainedRuns(LaunchRuns):
     def trained_weights(self, name: str) -> TrainedWeights:
         """Weights by the MLflow run id of a stage, the first digits of its key, or `experiment/trial`.
 
-        A trial stands for its finetuning, and an evaluation for the stage that it scored.
+        A trial stands for its finetuning, or its pretraining if it has no other; an evaluation or a probe for
+        the stage that it scored.
 
         Raises:
             UserError: nothing or several things are called so, or there are no weights yet.
         """
         run = self._trained_run(name)
-        if run.data.tags.get("lstcl.kind") == "evaluate":
+        if run.data.tags.get("lstcl.kind") in TESTS:
             run = self._newest(run.data.tags.get("lstcl.parent_key", ""), asked=name)
         tags = run.data.tags
         if run.info.status != "FINISHED" or not tags.get("lstcl.weights"):
@@ -84,7 +86,11 @@ class TrainedRuns(LaunchRuns):
             near = get_close_matches(trial, trials, n=1, cutoff=0.3)
             hint = f"did you mean {experiment}/{near[0]}?" if near else f"there are: {', '.join(trials)}"
             raise UserError(f"{experiment} has no trial {trial!r}; {hint}")
-        return next(stage.key for stage in trials[trial].stages if stage.kind == "finetune")
+        keys = {stage.kind: stage.key for stage in trials[trial].stages}
+        for kind in ("finetune", "pretrain"):
+            if kind in keys:
+                return keys[kind]
+        raise UserError(f"{experiment}/{trial} trains nothing, so it has no weights")
 
     def _newest(self, prefix: str, *, asked: str) -> Any:
         """The newest run of the one stage whose key begins with `prefix`; a finished one before any other."""

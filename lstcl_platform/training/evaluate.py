@@ -1,7 +1,7 @@
 """Test a classifier: softmax scores averaged over the clips of each video (paper, Section 4)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from lstcl_platform.training.fingerprint import numerics_fingerprint
 from lstcl_platform.training.precision import autocast
 from lstcl_platform.training.seeding import repeatable
 from lstcl_platform.training.trainee import fetch_weights
-from lstcl_platform.training.transfer import Feed, HostBatch
+from lstcl_platform.training.transfer import HostBatch
+from lstcl_platform.training.video_values import VideoValues, values_of_all
 from lstcl_platform.video.augmentation import normalise_clips
 
 TOP = 5
@@ -29,31 +30,13 @@ UNDECODED = -1
 """`predicted` of a video that could not be decoded; it counts as wrong."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """Scores of some videos; all arrays have one entry a video.
-
-    Attributes:
-        video: row of the manifest, int64 (N,).
-        label: true class, int64 (N,).
-        probabilities: mean softmax score over clips, float32 (N, K); zeros when the video could not be
-            decoded.
-        decoded: whether it could be decoded, bool (N,).
-        clips_padded: clips that are longer than the video, int64 (N,).
-        path: path of the video, or "" where the data plane gave none.
-    """
-
-    video: NDArray[np.int64]
-    label: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    decoded: NDArray[np.bool_]
-    clips_padded: NDArray[np.int64]
-    path: NDArray[Any]
+class Predictions(VideoValues):
+    """Class probabilities of some videos: `values` is the mean softmax score over clips, (N, K)."""
 
     @property
     def ranking(self) -> NDArray[np.int64]:
         """Classes from most to least probable, (N, K); of equal ones the lower number comes first."""
-        return np.argsort(-self.probabilities, axis=1, kind="stable")
+        return np.argsort(-self.values, axis=1, kind="stable")
 
     def metrics(self) -> dict[str, float]:
         """Top-1 and top-5 (top-K if K < 5) accuracy in [0, 1] over all videos, and counts."""
@@ -75,7 +58,7 @@ class Predictions:
                 "path": pa.array(self.path.tolist(), pa.string()),
                 "label": self.label,
                 "predicted": predicted,
-                "probabilities": pa.array(list(self.probabilities), pa.list_(pa.float32())),
+                "probabilities": pa.array(list(self.values), pa.list_(pa.float32())),
             }
         )
 
@@ -115,40 +98,20 @@ def evaluate(
         classifier = Classifier(backbone, num_classes)
         fetch_weights(classifier, context.parent_weights)
         classifier = classifier.to(context.device).eval()
-        scored = _score_all(classifier, context, batches, precision=stage_spec.evaluate.precision)
+        score = partial(score_clips, classifier, precision=stage_spec.evaluate.precision)
+        scored = values_of_all(Predictions, score, context, batches)
         fingerprint = numerics_fingerprint(context, micro_batch=stage_spec.resources.evaluate_batch_size)
     if scored is None:
         return StageResult(status="stopped", steps=0, fingerprint=fingerprint)
     gathered = gather_on_main(scored, context)
     result = None
     if context.is_main:
-        result = _result(_merge(gathered, videos=videos), context, fingerprint)
+        parts = [part for rank in gathered for part in rank]
+        result = _result(Predictions.merged(parts, videos=videos), context, fingerprint)
     result = from_main(result, context)
     row = {"step": float(context.steps_per_epoch), "epoch": 1.0, **result.metrics}
     context.reporter.log([row])
     return result
-
-
-def _score_all(
-    model: nn.Module, context: StageContext, batches: Iterator[HostBatch], *, precision: Precision
-) -> list[Predictions] | None:
-    total = context.steps_per_epoch
-    feed = Feed(batches, device=context.device, columns=("clips",))
-    scored = []
-    for step in range(1, total + 1):
-        batch = feed.take()
-        probabilities = score_clips(model, batch.tensors["clips"], precision=precision)
-        stop = context.reporter.should_stop(step) and step < total
-        if stop:
-            return None
-        if step < total:
-            feed.prefetch()
-        for problem in batch.host["bad"]:
-            if problem:
-                context.reporter.bad_video(str(problem))
-        scored.append(_predictions(batch.host, probabilities.cpu().numpy()))
-        context.reporter.progress(step, total, {})
-    return scored
 
 
 def score_clips(model: nn.Module, clips: Tensor, *, precision: Precision) -> Tensor:
@@ -169,47 +132,8 @@ def score_clips(model: nn.Module, clips: Tensor, *, precision: Precision) -> Ten
     return probabilities.view(count, per_video, -1).mean(1)
 
 
-def _predictions(host: Mapping[str, NDArray[Any]], probabilities: NDArray[np.float32]) -> Predictions:
-    real = host["video"] >= 0
-    decoded = np.array([not problem for problem in host["bad"]], dtype=bool)
-    probabilities = np.where(decoded[:, None], probabilities, np.float32(0))
-    path = host.get("path", np.full(len(real), "", dtype=object))
-    if not np.isfinite(probabilities[real]).all():
-        raise FloatingPointError("the classifier's scores are not finite: its training has diverged")
-    return Predictions(
-        video=host["video"][real],
-        label=host["label"][real],
-        probabilities=probabilities[real],
-        decoded=decoded[real],
-        clips_padded=host["clips_padded"][real],
-        path=path[real],
-    )
-
-
-def _merge(gathered: list[list[Predictions]], *, videos: int) -> Predictions:
-    parts = [part for rank in gathered for part in rank]
-    video = np.concatenate([part.video for part in parts])
-    order = np.argsort(video, kind="stable")
-    if len(video) != videos or len(np.unique(video)) != videos:
-        different = len(np.unique(video))
-        raise RuntimeError(
-            f"{videos} videos were to be scored, but {len(video)} came, {different} of them different"
-        )
-    return Predictions(
-        video=video[order],
-        label=np.concatenate([part.label for part in parts])[order],
-        probabilities=np.concatenate([part.probabilities for part in parts])[order],
-        decoded=np.concatenate([part.decoded for part in parts])[order],
-        clips_padded=np.concatenate([part.clips_padded for part in parts])[order],
-        path=np.concatenate([part.path for part in parts])[order],
-    )
-
-
 def _result(predictions: Predictions, context: StageContext, fingerprint: Mapping[str, Any]) -> StageResult:
-    location = storage.join(context.attempt_dir, "final", "predictions.parquet")
-    buffer = pa.BufferOutputStream()
-    pq.write_table(predictions.table(), buffer)
-    digest = storage.write_bytes(location, buffer.getvalue().to_pybytes())
+    location, digest = store_predictions(predictions.table(), context)
     return StageResult(
         status="finished",
         steps=context.steps_per_epoch,
@@ -218,3 +142,11 @@ def _result(predictions: Predictions, context: StageContext, fingerprint: Mappin
         predictions_digest=digest,
         fingerprint=dict(fingerprint),
     )
+
+
+def store_predictions(table: pa.Table, context: StageContext) -> tuple[str, str]:
+    """Write the predictions of an attempt as Parquet; returns where and the file's SHA-256."""
+    location = storage.join(context.attempt_dir, "final", "predictions.parquet")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return location, storage.write_bytes(location, buffer.getvalue().to_pybytes())

@@ -188,16 +188,16 @@ class EvaluateSamples:
 
         Returns:
             position, video, bad, seconds and clips_padded (0 to C) as `PretrainSamples`; clips uint8 (B, C, T,
-            H, W, 3); label int64 (B,). Padding: video and label -1, black clips. A video that cannot be
-            decoded keeps its label, has black clips and `bad` set, and is to be counted as wrong: a test
-            video is never replaced.
+            H, W, 3), C = clips x crops, the crops of a clip in turn; label int64 (B,). Padding: video and label
+            -1, black clips. A video that cannot be decoded keeps its label, has black clips and `bad` set, and
+            is to be counted as wrong: a test video is never replaced.
         """
         return _stack([self._test(int(position)) for position in positions])
 
     def _test(self, position: int) -> _Sample:
         started = time.perf_counter()
         size, frames = self.model.image_size, self.model.frames
-        black = np.zeros((self.evaluate.clips, frames, size, size, 3), dtype=np.uint8)
+        black = np.zeros((self.evaluate.clips * self.evaluate.crops, frames, size, size, 3), dtype=np.uint8)
         manifest = _manifest(self.manifest)
         sample: _Sample = {"position": position, "video": -1, "label": -1, "clips": black, "bad": ""}
         sample["clips_padded"] = 0

@@ -161,30 +161,57 @@ def uniform_clips(
     target_fps: float | None,
     short_videos: ShortVideos = "clamp",
 ) -> list[Clip]:
-    """Test clips of a video, centre crop, no flip.
+    """Test clips of a video, `spec.crops` of each in turn, no flip.
 
     With a stride, starts spread evenly from the first to the last possible; a single clip stands in the
     middle. With `segments`, clip j of n takes the frame at (j + 1/2) / n of every segment: a single clip the
     centres, as SlowFast's `ssv2.py`.
 
-    The crop is the centre square whose side is the frame's short side / `spec.crop_ratio`: the same pixels as
-    resizing the short side and cutting out the centre, in one resize.
+    A crop is a square whose side is the frame's short side / `spec.crop_ratio`: the same pixels as resizing
+    the short side and cutting out, in one resize. One crop is the centre; three are the start, centre and end
+    of the long side, as SlowFast's `uniform_crop`.
     """
-    length = grid_length(video, target_fps=target_fps)
+    clips = _uniform_in_time(
+        spec.clips,
+        frames=frames,
+        stride=stride,
+        indexing=indexing,
+        length=grid_length(video, target_fps=target_fps),
+        short_videos=short_videos,
+    )
+    boxes = _test_boxes(video, spec)
+    return [Clip(positions, box, False, padded=padded) for positions, padded in clips for box in boxes]
+
+
+def _test_boxes(video: VideoRow, spec: EvaluateSpec) -> list[Box]:
     side = max(1, round(min(video.width, video.height) / spec.crop_ratio))
-    box = Box((video.width - side) // 2, (video.height - side) // 2, side, side)
+    x, y = (video.width - side) // 2, (video.height - side) // 2
+    if spec.crops == 1:
+        return [Box(x, y, side, side)]
+    if video.width > video.height:
+        return [Box(left, y, side, side) for left in (0, x, video.width - side)]
+    return [Box(x, top, side, side) for top in (0, y, video.height - side)]
+
+
+def _uniform_in_time(
+    count: int,
+    *,
+    frames: int,
+    stride: Timing,
+    indexing: Indexing,
+    length: int,
+    short_videos: ShortVideos,
+) -> list[tuple[npt.NDArray[np.int64], bool]]:
+    """Grid positions of `count` clips spread evenly, and whether each is longer than the video."""
     if stride == "segments":
         first, last = segment_bounds(frames=frames, length=length)
-        parts = 2 * spec.clips
-        return [
-            Clip(first + (last - first) * (2 * j + 1) // parts, box, False, padded=frames > length)
-            for j in range(spec.clips)
-        ]
+        middles = [(2 * j + 1, 2 * count) for j in range(count)]
+        return [(first + (last - first) * part // parts, frames > length) for part, parts in middles]
     span = clip_span(frames=frames, stride=stride, indexing=indexing)
     room = max(0, length - span)
-    starts = np.linspace(0, room, spec.clips) if spec.clips > 1 else np.array([room / 2])
+    starts = np.linspace(0, room, count) if count > 1 else np.array([room / 2])
     return [
-        Clip(
+        (
             clip_positions(
                 int(start),
                 frames=frames,
@@ -193,9 +220,7 @@ def uniform_clips(
                 indexing=indexing,
                 short_videos=short_videos,
             ),
-            box,
-            False,
-            padded=span > length,
+            span > length,
         )
         for start in starts
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from lstcl_platform.orchestration.board import Board, Event
 from lstcl_platform.orchestration.recorder import Recorder
-from tests.tracking.conftest import make_study
+from tests.tracking.conftest import make_stage, make_study
 
 DATASET = {"name": "videos", "digest": "d" * 64, "source": "/data/train", "context": "training"}
 
@@ -20,16 +20,29 @@ class Said:
         pass
 
 
+def with_probe(graph):
+    """The graph of one trial with a probe beside its finetuning."""
+    pretrain, *rest = graph.stages.values()
+    probe = make_stage("probed", kind="probe", parent=pretrain.key)
+    (chain,) = graph.chains
+    stages = {stage.key: stage for stage in (pretrain, probe, *rest)}
+    return replace(graph, stages=stages, chains={chain: tuple(stages)})
+
+
 class Case:
     """A study of one trial with three stages, its recorder, and events of its stages."""
 
-    def __init__(self, tracker, name):
+    def __init__(self, tracker, name, *, probed=False):
         self.tracker = tracker
         spec, trials, graph = make_study(name, [{"pretrain.clips.long_stride": 8}])
+        if probed:
+            graph = with_probe(graph)
         needed_by = (f"{name}/{trials[0].name}",)
         stages = {key: replace(stage, trials=needed_by) for key, stage in graph.stages.items()}
         self.name, self.graph = name, replace(graph, stages=stages)
-        self.pretrain, self.finetune, self.evaluate = self.graph.stages
+        keys = {stage.kind: key for key, stage in stages.items()}
+        self.pretrain, self.finetune, self.evaluate = keys["pretrain"], keys["finetune"], keys["evaluate"]
+        self.probe = keys.get("probe")
         launch = tracker.begin_launch(spec, requested={"name": name}, trials=trials, graph=self.graph)
         self.view = Said()
         self.recorder = Recorder(
@@ -80,6 +93,22 @@ def test_a_trial_is_finished_with_the_metrics_of_its_last_stage(case):
     assert finished.fingerprint == {"threads": 1}
     assert case.recorded.status == "finished"
     assert case.recorded.metrics["top1"] == 0.25
+
+
+def test_a_trial_with_a_probe_has_the_metrics_of_both_tests(tracker):
+    case = Case(tracker, "probed", probed=True)
+    for stage, metrics in (
+        (case.pretrain, {"loss": 0.5}),
+        (case.finetune, {"loss": 0.5}),
+        (case.evaluate, {"top1": 0.25, "videos": 4.0}),
+        (case.probe, {"knn_top1": 0.5, "videos": 3.0}),
+    ):
+        assert case.recorded.status != "finished"
+        case.begin(stage)
+        case.finish(stage, **metrics)
+    assert case.recorded.status == "finished"
+    found = case.recorded.metrics
+    assert (found["top1"], found["knn_top1"], found["videos"]) == (0.25, 0.5, 4.0)
 
 
 def test_rows_of_an_attempt_that_was_replaced_are_ignored(case):

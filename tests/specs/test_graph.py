@@ -1,7 +1,7 @@
 """Keys of stages: what is in them, what is not, and that they do not change unnoticed."""
 
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +19,8 @@ MANIFESTS = {"train": "digest of train", "val": "digest of val"}
 PAPER = TrialSpec(data=DataSpec(train="train", val="val"))
 
 GOLDEN = {
-    "paper": ["a83bee62df045967", "1db0f18f899a68c9", "8dcf051fe374a102"],
-    "scratch": ["c69930c57127c043", "c45308db2d5145c9"],
+    "paper": ["a83bee62df045967", "1db0f18f899a68c9", "2981d2c89df55add"],
+    "scratch": ["c69930c57127c043", "c5df0eccc1d92c54"],
     "hash": "abab9c6f3fb5d7fa7bcb396505bbaff04b45dde37a9e21fd6f4a6217fc3ca6a2",
 }
 
@@ -46,6 +46,8 @@ def other(value: Any, annotation: Any) -> Any:
         return next(choice for choice in get_args(annotation) if choice != value)
     if isinstance(value, tuple):
         return (value[0] / 2, *value[1:])
+    if get_origin(annotation) is Literal:
+        return next(choice for choice in get_args(annotation) if choice != value)
     if value is None:
         kinds = get_args(annotation) if get_origin(annotation) is UnionType else ()
         return 0.125 if any("float" in str(kind) for kind in kinds) else 7
@@ -123,11 +125,60 @@ def test_what_does_not_matter_to_a_finetuning_from_scratch_is_not_in_its_key():
     assert keys(spelled) == keys(scratch)
 
 
-@pytest.mark.parametrize("path", leaves("evaluate"))
+FROZEN = {"evaluate.protocols", *leaves("evaluate.knn"), *leaves("evaluate.linear")}
+
+
+@pytest.mark.parametrize("path", sorted({*leaves("evaluate")} - FROZEN))
 def test_every_field_of_the_evaluation_is_in_its_key_only(path):
     before, after = keys(PAPER), keys(changed(PAPER, path))
     assert after[:2] == before[:2]
     assert after[2] != before[2]
+
+
+def probed(*protocols: str, **fields: Any) -> TrialSpec:
+    return PAPER.model_copy(update={"evaluate": EvaluateSpec(protocols=protocols, **fields)})
+
+
+def probe_key(spec: TrialSpec, manifests=MANIFESTS) -> str:
+    trial = Trial(experiment="study", name="default", cell={}, spec=spec)
+    (stage,) = (s for s in build_graph([trial], manifests=manifests).stages.values() if s.kind == "probe")
+    return stage.key
+
+
+def test_frozen_protocols_are_one_stage_on_the_pretraining():
+    spec = probed("knn", "finetuned", "linear")
+    graph = build_graph([Trial(experiment="e", name="t", cell={}, spec=spec)], manifests=MANIFESTS)
+    pretrain, probe, finetune, evaluate = graph.stages.values()
+    assert [stage.kind for stage in graph.stages.values()] == ["pretrain", "probe", "finetune", "evaluate"]
+    assert (probe.parent, finetune.parent) == (pretrain.key, pretrain.key)
+    assert graph.chains == {"e/t": (pretrain.key, probe.key, finetune.key, evaluate.key)}
+    assert [pretrain.key, finetune.key, evaluate.key] == keys(PAPER)
+    assert keys(probed("knn", "linear")) == [pretrain.key, probe.key]
+
+
+def test_the_key_of_a_probe_has_what_it_computes_and_nothing_of_a_finetuning():
+    both, knn = probe_key(probed("knn", "linear")), probe_key(probed("knn"))
+    assert both != knn
+    assert probe_key(probed("linear", "knn", "finetuned")) == both
+    for path in leaves("evaluate.knn"):
+        assert probe_key(changed(probed("knn"), path)) != knn
+    for path in leaves("evaluate.linear"):
+        assert probe_key(changed(probed("knn"), path)) == knn
+        assert probe_key(changed(probed("knn", "linear"), path)) != both
+    for path in sorted({*leaves("evaluate")} - FROZEN):
+        assert probe_key(changed(probed("knn"), path)) != knn
+    for path in ("finetune.lr_base", "finetune.seed", "finetune.mixup"):
+        assert probe_key(changed(probed("knn"), path)) == knn
+    other_stride = probed("knn").model_copy(update={"finetune": FinetuneSpec(stride=4)})
+    assert probe_key(other_stride) != knn  # evaluate.stride takes it over
+    for name in MANIFESTS:
+        assert probe_key(probed("knn"), {**MANIFESTS, name: "other"}) != knn
+
+
+def test_a_probe_of_a_random_backbone_has_the_seed_of_its_weights():
+    scratch = probed("knn").model_copy(update={"pretrain": None})
+    (key,) = keys(scratch)
+    assert probe_key(changed(scratch, "finetune.seed")) != key
 
 
 @pytest.mark.parametrize("path", [*leaves("model"), "data.target_fps", "data.short_videos"])

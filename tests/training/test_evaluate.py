@@ -123,7 +123,8 @@ def test_an_undecoded_video_of_class_0_does_not_hit_by_its_zeros():
     predictions = Predictions(
         video=np.arange(2),
         label=np.array([0, 1]),
-        probabilities=np.array([[0, 0, 0], [0.2, 0.7, 0.1]], dtype=np.float32),
+        split=np.zeros(2, dtype=np.int64),
+        values=np.array([[0, 0, 0], [0.2, 0.7, 0.1]], dtype=np.float32),
         decoded=np.array([False, True]),
         clips_padded=np.array([0, 0]),
         path=np.array(["", ""], dtype=object),

@@ -261,3 +261,14 @@ def test_test_crop_is_the_centre_of_the_resized_short_side():
     clip = uniform(LONG, 1)[0]
     assert (clip.box.x, clip.box.y, clip.box.width, clip.box.height) == (58, 16, 224, 224)
     assert not clip.flip
+
+
+@pytest.mark.parametrize(("width", "height"), [(340, 256), (256, 340)])
+def test_three_crops_reach_both_ends_of_the_long_side(width, height):
+    spec = EvaluateSpec(clips=2, crops=3, crop_ratio=1)
+    video = row(5, frames=300, duration=10.0, width=width, height=height)
+    clips = uniform_clips(video, spec, frames=8, stride=8, indexing="exact", target_fps=30)
+    corners = [(0, 0), (42, 0), (84, 0)] if width > height else [(0, 0), (0, 42), (0, 84)]
+    assert [(clip.box.x, clip.box.y) for clip in clips] == corners * 2
+    assert {(clip.box.width, clip.box.height) for clip in clips} == {(256, 256)}
+    assert [clip.positions[0] for clip in clips] == [0] * 3 + [243] * 3
