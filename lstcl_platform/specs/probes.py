@@ -21,8 +21,8 @@ class LinearProbeSpec(Spec):
         default=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), min_length=1
     )
     """Rates to choose from, at batch 256; all are trained on one pass of features."""
-    epochs: PositiveInt = 100
-    """Passes over the training videos' features."""
+    passes: PositiveInt = 100
+    """Epochs over the training videos' features."""
     batch_size: PositiveInt = 256
     """Videos a step; fewer where there are fewer."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -102,10 +102,10 @@ def _train(
     groups = [{"params": list(head.parameters())} for head in heads]
     optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, weight_decay=spec.weight_decay)
     batch = min(spec.batch_size, videos)
-    total = spec.epochs * (videos // batch)
+    total = spec.passes * (videos // batch)
     order = torch.Generator().manual_seed(0)
     step = 0
-    for _ in range(spec.epochs):
+    for _ in range(spec.passes):
         for rows in (
             torch.randperm(videos, generator=order).to(device)[: videos // batch * batch].view(-1, batch)
         ):

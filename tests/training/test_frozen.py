@@ -49,7 +49,7 @@ def clusters(count: int, *, seed: int, classes: int = 3) -> Labelled:
 def test_a_linear_probe_learns_what_is_linear():
     test = clusters(90, seed=1)
     scores, rate = linear_probabilities(
-        clusters(60, seed=0), test.features, num_classes=3, spec=LinearProbeSpec(epochs=20, batch_size=16)
+        clusters(60, seed=0), test.features, num_classes=3, spec=LinearProbeSpec(passes=20, batch_size=16)
     )
     assert (scores.argmax(1) == test.labels).float().mean() > 0.9
     torch.testing.assert_close(scores.sum(1), torch.ones(90))
@@ -66,7 +66,7 @@ def hidden_in_noise(count: int, *, seed: int) -> Labelled:
 
 def test_the_rate_is_chosen_on_held_out_training_videos():
     train, test = hidden_in_noise(80, seed=0), hidden_in_noise(80, seed=1)
-    spec = LinearProbeSpec(learning_rates=(30.0, 1e-4), epochs=60, batch_size=16)
+    spec = LinearProbeSpec(learning_rates=(30.0, 1e-4), passes=60, batch_size=16)
     scores, rate = linear_probabilities(train, test.features, num_classes=2, spec=spec)
     assert rate == 30.0
     assert (scores.argmax(1) == test.labels).float().mean() > 0.95
@@ -78,14 +78,14 @@ def test_the_rate_is_chosen_on_held_out_training_videos():
 def test_classes_with_too_few_videos_to_hold_out_take_the_lowest_rate():
     train = clusters(9, seed=0)
     _, rate = linear_probabilities(
-        train, train.features, num_classes=3, spec=LinearProbeSpec(learning_rates=(0.3, 0.1), epochs=2)
+        train, train.features, num_classes=3, spec=LinearProbeSpec(learning_rates=(0.3, 0.1), passes=2)
     )
     assert rate == 0.1
 
 
 def test_the_result_does_not_depend_on_the_generator():
     train, test = clusters(60, seed=0), clusters(30, seed=1).features
-    spec = LinearProbeSpec(epochs=3, batch_size=16)
+    spec = LinearProbeSpec(passes=3, batch_size=16)
     torch.manual_seed(4)
     first, _ = linear_probabilities(train, test, num_classes=3, spec=spec)
     torch.manual_seed(5)
