@@ -65,7 +65,7 @@ def _fit_times(stored: Tensor, wanted: Tensor, _: Backbone) -> Fitted:
 
 
 def _fit_bias(stored: Tensor, wanted: Tensor, backbone: Backbone) -> Fitted:
-    """(offsets, G) bias tables: another square window by bicubic, then more or fewer frames.
+    """(offsets, G) bias tables: another square window, then more or fewer frames.
 
     An image's table stands for every distance in time (Video-Swin, `inflate_weights`); of a longer window the
     distances that there are here are taken.
@@ -76,8 +76,14 @@ def _fit_bias(stored: Tensor, wanted: Tensor, backbone: Backbone) -> Fitted:
     side, done = isqrt(len(stored)), []
     if side**2 == len(stored) and len(stored) != high * wide:
         grid = stored.T.reshape(1, -1, side, side)
-        stored = F.interpolate(grid, size=(high, wide), mode="bicubic").flatten(2)[0].T
-        done.append(f"window {(side + 1) // 2} resized to {(high + 1) // 2} (bicubic)")
+        old, new = (side + 1) // 2, (high + 1) // 2
+        if old < new and high == wide:
+            # The stage was smaller than the window: these distances are the ones in the middle of ours.
+            stored = F.pad(grid, (new - old,) * 4, mode="replicate").flatten(2)[0].T
+            done.append(f"window {old} put in the middle of {new} (edges repeated)")
+        else:
+            stored = F.interpolate(grid, size=(high, wide), mode="bicubic").flatten(2)[0].T
+            done.append(f"window {old} resized to {new} (bicubic)")
     found, rest = divmod(len(stored), high * wide)
     if rest or found % 2 == 0 or 1 < found < times:
         raise ValueError

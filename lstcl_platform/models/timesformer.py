@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn
 
+from lstcl_platform.models.attention import row_attention
 from lstcl_platform.models.backbone import Backbone
 from lstcl_platform.models.stochastic import DropPath
 
@@ -35,7 +36,7 @@ class Attention(nn.Module):
         rows, length, dim = x.shape
         qkv = self.qkv(x).view(rows, length, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(rows, length, dim)
+        out = row_attention(q, k, v).transpose(1, 2).reshape(rows, length, dim)
         projected: Tensor = self.proj(out)
         return projected
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lstcl_platform.models.attention import window_attention
+from lstcl_platform.models.attention import row_attention, window_attention
 
 
 def formula(q, k, v, bias):
@@ -55,3 +55,14 @@ def test_bf16_gradients_stay_close():
     for found, expected in zip([*narrow, bias], wide, strict=True):
         assert (found.grad.float() - expected.grad).norm() < 0.03 * expected.grad.norm()
     assert bias.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("tokens", [8, 64, 65, 197])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_rows_without_a_bias_are_attended_alike_however_long(tokens, dtype):
+    generator = torch.Generator().manual_seed(tokens)
+    q, k, v = torch.randn(3, 2, 3, tokens, 16, dtype=torch.float64, generator=generator).to(dtype).unbind(0)
+    logits = q.double() @ k.double().transpose(-2, -1) / 4
+    expected = logits.softmax(-1) @ v.double()
+    tolerance = 1e-12 if dtype is torch.float64 else 0.05
+    torch.testing.assert_close(row_attention(q, k, v).double(), expected, rtol=tolerance, atol=tolerance)

@@ -121,6 +121,25 @@ def test_microsofts_names_and_buffers_are_known(swin, tmp_path):
     assert len(report.unused) == 4
 
 
+def test_a_swin_of_small_images_keeps_its_distances(tmp_path):
+    """timm makes the second stage's table for windows of 4: our windows of 7 shrink to the same 4."""
+    swin = SwinTransformer(img_size=32, embed_dim=24, depths=(2, 2), num_heads=(3, 6), num_classes=5)
+    randomised(swin.double())
+    assert len(swin.layers[1].blocks[0].attn.relative_position_bias_table) == 7**2
+    model = SpaceTimeSwin(**SWIN, window=(1, 7, 7)).double().eval()
+    report = load_initial_weights(
+        model, TimmWeights(file=saved(swin.state_dict(), tmp_path / "s.safetensors"))
+    )
+    how = report.interpolated["layers.1.blocks.0.attn.relative_position_bias_table"]
+    assert "window 4 put in the middle of 7" in how
+    clip, image = still(2, 32)
+    # The first stage has 8 x 8 tokens: timm and ours pad its windows alike only without a shift.
+    for stage in (swin.layers[0], model.layers[0]):
+        stage.blocks = stage.blocks[:1]
+    expected = swin.forward_head(swin.forward_features(image), pre_logits=True)
+    assert relative(model(clip).detach(), expected.detach()) < 1e-9
+
+
 @pytest.mark.parametrize(
     ("name", "backbone", "naming", "interpolated"),
     [

@@ -84,7 +84,7 @@ def test_divided_attention_of_a_trained_model_depends_on_the_order_of_frames(ref
 
 def test_drop_path_grows_with_depth_and_acts_in_training_only():
     model = TimeSformer(**{**SIZES, "depth": 3}, drop_path=0.5)
-    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in model.blocks]
+    rates = [getattr(block.drop_path, "rate", 0.0) for block in model.blocks]
     assert rates == pytest.approx([0.0, 0.25, 0.5])
     clip = torch.randn(2, 3, 8, 32, 32)
     assert not torch.equal(model(clip), model(clip))
