@@ -100,6 +100,7 @@ def expected_clip(frames: list[Frame], clip: Clip) -> Frame:
 def check(path: Path, *, sets: int, seed: int) -> tuple[str, str]:
     """(verdict, detail) of one file: `exact`, `named` (unusable, with its reason) or `WRONG`."""
     facts, naive = probe(path), decode_all(path)
+    problem = facts.problem or probe(path, thorough=True).problem
     count = len(naive.frames)
     rng = np.random.default_rng(seed)
     verdicts: Counter[str] = Counter()
@@ -122,14 +123,14 @@ def check(path: Path, *, sets: int, seed: int) -> tuple[str, str]:
         same = all(np.array_equal(a, b) for a, b in zip(cut, wanted, strict=True))
         verdicts["same clips" if same else "clips differ"] += 1
     detail = "; ".join(f"{number} {what}" for what, number in sorted(verdicts.items()))
-    detail += f" | probe: {facts.frames} frames, {facts.problem} | naive: {count} frames {naive.error}"
+    detail += f" | probe: {facts.frames} frames, {problem} | naive: {count} frames {naive.error}"
     if verdicts["differs"] or verdicts["clips differ"]:
         return "WRONG", detail
-    sound = not naive.error and count > 0
+    sound = not naive.error and count > 0 and "truncated" not in (facts.problem or "")
     if sound and len({frame.shape for frame in naive.frames}) == 1:
         fine = facts.problem is None and not any(key.startswith("refused") for key in verdicts)
         return ("exact" if fine and facts.frames == count else "WRONG"), detail
-    return ("named" if facts.problem else "OPEN"), detail
+    return ("named" if problem else "WRONG"), detail
 
 
 def work(path: Path, sets: int, seed: int, reply: Connection) -> None:

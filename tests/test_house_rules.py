@@ -30,6 +30,7 @@ COMMANDS = {
     "compare",
     "export",
     "schema",
+    "data check",
     "data index",
     "data synthesize",
     "bench ingest",

@@ -39,12 +39,17 @@ def index(
     from lstcl_platform.video.indexing import index_videos
     from lstcl_platform.video.manifest import Manifest
 
-    target = output or Path(f"{source.resolve().stem if source.is_file() else source.resolve().name}.parquet")
+    target = output or default_manifest(source)
     previous = Manifest.load(target) if target.exists() else None
     with progress_bar(f"Indexing {source}") as progress:
         manifest = index_videos(source, previous=previous, progress=progress)
     manifest.save(target)
     _summarise(manifest, target)
+
+
+def default_manifest(source: Path) -> Path:
+    """The Parquet that is written for a source when none is named: the same name, in the current folder."""
+    return Path(f"{source.resolve().stem if source.is_file() else source.resolve().name}.parquet")
 
 
 @contextmanager

@@ -38,12 +38,32 @@ def index_videos(
     root, listed = list_videos(Path(source))
     known = {} if previous is None else {row.path: row for row in _rows(previous)}
     jobs = [(root / video.path, known.get(video.path)) for video in listed]
-    rows: list[VideoRow] = []
+    found: list[dict[str, object]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for video, facts in zip(listed, pool.map(lambda job: _facts(*job), jobs), strict=True):
-            rows.append(_row(len(rows), video, facts))
+        for facts in pool.map(lambda job: _facts(*job), jobs):
+            found.append(facts)
             if progress is not None:
-                progress(len(rows), len(listed))
+                progress(len(found), len(listed))
+    return manifest_of(root, listed, found)
+
+
+def list_source(source: Path) -> tuple[Path, list[Listed]]:
+    """Root folder and videos of a folder, CSV or manifest Parquet, in the order that numbers them.
+
+    Raises:
+        UserError: As `list_videos` and `Manifest.load`.
+    """
+    if source.suffix.lower() != ".parquet":
+        return list_videos(source)
+    manifest = Manifest.load(source)
+    return manifest.root, [Listed(row.path, row.label, row.label_name) for row in _rows(manifest)]
+
+
+def manifest_of(root: Path, listed: Sequence[Listed], found: Sequence[dict[str, object]]) -> Manifest:
+    """Manifest of videos and the fields of the `Probe` of each."""
+    rows = [
+        _row(number, video, facts) for number, (video, facts) in enumerate(zip(listed, found, strict=True))
+    ]
     return Manifest.from_rows(rows, root=root)
 
 

@@ -65,6 +65,8 @@ class PacketIndex:
         else:
             self.shown = self._decodable(stream, sorted(self.table.shown, key=self.pts.__getitem__))
             times = [self.pts[position] for position in self.shown]
+        self.hides_some: bool = len(self.shown) < len(self.table)
+        """Whether pictures are not shown: by an edit list, or because they lack what they refer to."""
         if not times:
             raise ValueError("no frame can be decoded")
         self.times: npt.NDArray[np.int64] = np.array(times, dtype=np.int64)

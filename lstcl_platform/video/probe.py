@@ -1,8 +1,9 @@
-"""What one video file says of itself, by demuxing all of it and decoding its first frame."""
+"""What one video file says of itself, by demuxing all of it and decoding its first frame, or every one."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from av.video.stream import VideoStream
 
 from lstcl_platform.video.packets import PacketIndex
 from lstcl_platform.video.reading import DecodeError, OpenVideo, display_rotation, open_video
+from lstcl_platform.video.soundness import Log, decoding_problem, ffmpeg_errors, truncation
 
 _CHUNK = 1 << 20
 
@@ -32,8 +34,13 @@ class Probe:
     problem: str | None = None
 
 
-def probe(path: Path) -> Probe:
-    """Look at a file; never raises for what is wrong with it, but names it in `problem`."""
+def probe(path: Path, *, thorough: bool = False) -> Probe:
+    """Look at a file; never raises for what is wrong with it, but names it in `problem`.
+
+    Args:
+        path: the file.
+        thorough: decode all of it; otherwise damage inside can stay unseen. Not in several threads at a time.
+    """
     try:
         status = path.stat()
         digest = _digest(path)
@@ -45,8 +52,8 @@ def probe(path: Path) -> Probe:
     if status.st_size == 0:
         return replace(facts, problem="empty file")
     try:
-        with open_video(path) as video:
-            return _describe(video, facts)
+        with ffmpeg_errors() if thorough else nullcontext(()) as log, open_video(path) as video:
+            return _describe(video, facts, thorough=thorough, log=log)
     except DecodeError as error:
         plain = error.reason in ("no video stream", "no frames", "no frame can be decoded")
         return replace(facts, problem=error.reason if plain else f"unreadable: {error.reason}")
@@ -60,14 +67,16 @@ def _digest(path: Path) -> str:
     return fold.hexdigest()
 
 
-def _describe(video: OpenVideo, facts: Probe) -> Probe:
-    stream, table = video.stream, video.index.table
+def _describe(video: OpenVideo, facts: Probe, *, thorough: bool, log: Log) -> Probe:
+    stream = video.stream
     facts = replace(facts, codec=stream.codec_context.name)
-    promised = promised_frames(stream)
-    if promised is not None and len(table) < promised:
-        return replace(facts, problem=f"truncated: {len(table)} of {promised} frames are in the file")
-    if table.corrupt:
-        return replace(facts, problem=f"damaged: {table.corrupt} of {len(table)} packets are incomplete")
+    problem = truncation(video)
+    # Incomplete packets are damage, or just the joint of two streams that were appended: decoding tells.
+    if problem is None and (thorough or video.index.table.corrupt):
+        problem = decoding_problem(video, log=log)
+        video.stream.codec_context.flush_buffers()
+    if problem is not None:
+        return replace(facts, problem=problem)
     sizes: list[tuple[int, int, int]] = []
     video.decode([0], lambda _, frame: sizes.append((frame.width, frame.height, frame.rotation)))
     ((width, height, turned),) = sizes
@@ -82,13 +91,6 @@ def _describe(video: OpenVideo, facts: Probe) -> Probe:
         height=height if rotation % 180 == 0 else width,
         rotation=rotation,
     )
-
-
-def promised_frames(stream: VideoStream) -> int | None:
-    """Packets that the container's index promises; None if it has no index that can be trusted."""
-    indexed = stream.frames > 0 and len(stream.index_entries) > 1
-    # An edit list can drop whole leading GOPs from the index, so `frames` alone may promise too much.
-    return min(stream.frames, len(stream.index_entries)) if indexed else None
 
 
 def _timing(stream: VideoStream, index: PacketIndex) -> tuple[float, float]:

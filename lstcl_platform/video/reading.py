@@ -41,6 +41,8 @@ class OpenVideo:
     """A video that has been opened and demuxed."""
 
     path: str
+    container_format: str
+    """FFmpeg's name(s) of it, separated by commas."""
     stream: VideoStream
     index: PacketIndex
 
@@ -103,7 +105,7 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
             if stream is None:
                 raise DecodeError(name, "no video stream")
             stream.codec_context.thread_count = 1
-            yield OpenVideo(name, stream, _index(name, container, stream))
+            yield OpenVideo(name, container.format.name, stream, _index(name, container, stream))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(name, reason(error)) from error
 

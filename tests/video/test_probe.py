@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import av
 import numpy as np
@@ -70,5 +71,4 @@ def test_damage_is_named_and_never_raised(tmp_path):
 def test_a_file_cut_short_is_truncated(tmp_path):
     path = make_video(tmp_path / "v.mp4", frames=60, faststart=True)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert probe(path).problem.startswith("truncated: ")
-    assert probe(path).problem.endswith(" of 60 frames are in the file")
+    assert re.fullmatch(r"truncated at frame \d+ of 60", probe(path).problem)

@@ -1,0 +1,56 @@
+"""Every video of a dataset decoded from its first to its last frame, on all CPUs of a cluster through Ray Data."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstcl_platform.orchestration.cluster import connected
+from lstcl_platform.video.guarded_probe import guarded_probes
+from lstcl_platform.video.indexing import list_source, manifest_of
+from lstcl_platform.video.manifest import Manifest
+from lstcl_platform.video.probe import Probe
+
+_BATCH = 16
+"""Videos a task: enough that starting its decoding process (half a second) does not show."""
+
+
+def check_videos(
+    source: Path, *, address: str | None, progress: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """Decode every video of a folder, CSV or manifest, and index it anew with all that is wrong.
+
+    Args:
+        source: as `open_manifest`; what a manifest already says of its videos is not believed.
+        address: Ray cluster (`auto` or HOST:PORT), whose nodes see the videos under the same path; None starts a
+            local one.
+        progress: called with (videos done, videos in all).
+
+    Raises:
+        UserError: the source is wrong, or no cluster answers.
+    """
+    root, listed = list_source(source)
+    found: dict[int, Probe] = {}
+    files = [{"row": row, "file": str((root / video.path).resolve())} for row, video in enumerate(listed)]
+    with connected(address):
+        import ray.data
+
+        blocks = -(-len(files) // _BATCH)
+        dataset = ray.data.from_items(files, override_num_blocks=blocks)
+        checked = dataset.map_batches(_probe_batch, batch_size=_BATCH, num_cpus=1)
+        for row in checked.iter_rows():
+            found[row["row"]] = Probe(**json.loads(row["facts"]))
+            if progress is not None:
+                progress(len(found), len(files))
+    return manifest_of(root, listed, [asdict(found[row]) for row in range(len(files))])
+
+
+def _probe_batch(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Facts as JSON: a column of numbers and nulls would get another type in each block."""
+    probes = guarded_probes([Path(file) for file in batch["file"]])
+    facts = [json.dumps(asdict(found)) for found in probes]
+    return {"row": batch["row"], "facts": np.array(facts, dtype=object)}
