@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import check, control, doctor, export, launch, plan, results, synthesize
+from lstcl_platform.cli import check, control, doctor, export, launch, plan, results, show, synthesize
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
@@ -26,6 +26,7 @@ app.command("compare")(results.compare)
 app.command("export")(export.export)
 app.command("schema")(plan.schema)
 data_app.command("check")(check.check)
+data_app.command("show")(show.show)
 data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

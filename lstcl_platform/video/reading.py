@@ -59,6 +59,11 @@ class OpenVideo:
         starts = self.index.times - self.index.times[0]
         return np.clip(np.searchsorted(starts, ticks, side="right") - 1, 0, last)
 
+    def seconds(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """When frames are shown, in seconds after the first one."""
+        ticks = self.index.times[indices] - self.index.times[0]
+        return np.asarray(ticks * float(self.stream.time_base or Fraction(1)))
+
     def decode(self, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> None:
         """Decode what the shown frames `wanted` need and hand each of them to `take`, in any order.
 
