@@ -30,11 +30,22 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Counted(StrEnum):
+    """Which multiply-accumulates count; the paper's Table 4 has Swin by the first, TimeSformer by the second."""
+
+    LINEAR = "linear+conv"
+    ALL = "all"
+
+
 def compare(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", show_default=False)],
     metric: Annotated[str, typer.Option(help="Metric that decides.")] = "top1",
     output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     plot: Annotated[Path | None, typer.Option(help="Also write a figure: .png, .pdf or .svg.")] = None,
+    cost: Annotated[
+        Counted | None,
+        typer.Option(help="Also parameters and GMACs x views, without or with attention's own products."),
+    ] = None,
     storage: Storage = "lstcl_runs",
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -44,6 +55,13 @@ def compare(
 
     tracker = open_store(storage=storage, tracking_uri=tracking_uri)
     comparison = comparison_of(tracker, list(dict.fromkeys(experiments)), metric=metric)
+    if cost is not None:
+        from lstcl_platform.results.cost import with_costs
+        from lstcl_platform.specs.sweep import expand
+
+        recorded = [tracker.recorded_spec(name).spec for name in comparison.experiments]
+        trials = [trial for spec in recorded for trial in expand(spec).trials]
+        comparison = with_costs(comparison, trials, convention=cost.value)
     if output_format is Format.CSV:
         typer.echo(comparison_csv(comparison), nl=False)
     elif output_format is Format.JSON:

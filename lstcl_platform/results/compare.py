@@ -38,6 +38,23 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellCost:
+    """What a cell's model costs at test time.
+
+    Attributes:
+        convention: which products count, see `models.cost.Convention`.
+        parameters: of the backbone, without the classifier.
+        gmacs: 10^9 multiply-accumulates of one clip.
+        views: clips times crops of a video.
+    """
+
+    convention: str
+    parameters: int
+    gmacs: float
+    views: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparedCell:
     """One cell of a study, over its seeds.
 
@@ -48,6 +65,7 @@ class ComparedCell:
         metrics: name -> summary over the seeds that have it.
         statuses: where its trials stand, one a seed.
         best: it has the best mean of its experiment.
+        cost: what its model costs, where that was asked.
     """
 
     experiment: str
@@ -56,6 +74,7 @@ class ComparedCell:
     metrics: Mapping[str, Summary]
     statuses: tuple[Status, ...]
     best: bool = False
+    cost: CellCost | None = None
 
     @property
     def finished(self) -> int:
@@ -104,14 +123,30 @@ def compare_trials(
         raise UserError(f"--metric {metric}: no finished trial has it; there are: {', '.join(sorted(known))}")
     groups: dict[tuple[str, str, str], list[TrialResult]] = {}
     for trial in trials:
-        cell = json.dumps(_without_seeds(trial.cell), sort_keys=True)
-        groups.setdefault((trial.experiment, _name_without_seeds(trial.name), cell), []).append(trial)
+        groups.setdefault(cell_id(trial.experiment, trial.name, trial.cell), []).append(trial)
     cells = [_compared(members) for members in groups.values()]
     baselines = {
         experiment: {name: metrics[name] for name in BASELINES if name in metrics}
         for experiment, metrics in (launch_metrics or {}).items()
     }
     return Comparison(metric=metric, cells=tuple(_mark_best(cells, metric)), baselines=baselines)
+
+
+def cell_id(experiment: str, name: str, cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What the trials of one cell share: all but seeds. The name may already be without them."""
+    return experiment, _name_without_seeds(name), json.dumps(_without_seeds(cell), sort_keys=True)
+
+
+def cost_note(comparison: Comparison) -> str:
+    """A line that says under which convention was counted; empty where nothing was."""
+    words: Mapping[str, str] = {
+        "linear+conv": "linear layers and convolutions, without the products inside attention",
+        "all": "all products, those inside attention too",
+    }
+    used = next((cell.cost.convention for cell in comparison.cells if cell.cost is not None), None)
+    if used is None:
+        return ""
+    return f"params: millions, without the classifier; GMACs x views: of one clip, {used} ({words[used]})"
 
 
 def lower_is_better(metric: str) -> bool:

@@ -5,6 +5,8 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from rich import box
@@ -12,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lstcl_platform.results.compare import ComparedCell, Comparison
+from lstcl_platform.results.compare import CellCost, ComparedCell, Comparison, cost_note
 from lstcl_platform.results.text import baselines, spread
 
 _OTHERS_SHOWN = 2
@@ -20,6 +22,8 @@ _COLUMN = 19
 """Width of a metric's column with its padding."""
 _COUNTS = 22
 """Width of the columns that count seeds and open trials."""
+_COSTS = 25
+"""Width of the columns of the cost."""
 
 
 def comparison_table(comparison: Comparison, *, width: int) -> Group:
@@ -42,19 +46,25 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
         if comparison.metric in cell.metrics
     )
     parts.append(Text("* best mean" + ("; ± standard deviation over seeds" if spread_shown else "")))
+    if note := cost_note(comparison):
+        parts.append(Text(note))
     return Group(*parts)
 
 
 def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: str, *, width: int) -> Table:
     others = _other_metrics(cells, metric)[:_OTHERS_SHOWN]
     name_width = max(len(cell.name) for cell in cells)
-    while others and name_width + _COLUMN * (1 + len(others)) + _COUNTS > width:
+    costs = any(cell.cost is not None for cell in cells)
+    counts = _COUNTS + (_COSTS if costs else 0)
+    while others and name_width + _COLUMN * (1 + len(others)) + counts > width:
         others.pop()
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=experiment, title_justify="left", title_style="bold"
     )
     table.add_column("cell", overflow="fold", min_width=min(name_width, 16))
     for name in (metric, *others):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("params", "GMACs x views") if costs else ():
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -63,7 +73,7 @@ def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: st
             _value(cell, metric) + (" *" if cell.best else "  "),
             *(_value(cell, name) for name in others),
         ]
-        row = [cell.name, *shown, str(cell.finished), _open_trials(cell)]
+        row = [cell.name, *shown, *(_cost(cell) if costs else ()), str(cell.finished), _open_trials(cell)]
         table.add_row(*map(Text, row), style="bold" if cell.best else None)
     return table
 
@@ -87,6 +97,7 @@ def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
                 }
                 for name, summary in cell.metrics.items()
             },
+            **({} if cell.cost is None else {"cost": asdict(cell.cost)}),
         }
         for cell in comparison.cells
     ]
@@ -103,13 +114,18 @@ def comparison_json(comparison: Comparison) -> str:
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """One line a cell: its swept fields, then ``METRIC``, ``METRIC_sd`` and ``METRIC_n`` of each metric."""
+    """One line a cell: its swept fields, then ``METRIC``, ``METRIC_sd`` and ``METRIC_n`` of each metric.
+
+    Where costs were asked, four columns end the line: convention, parameters, gmacs and views.
+    """
     fields = list(dict.fromkeys(path for cell in comparison.cells for path in cell.cell))
     metrics = [comparison.metric, *_other_metrics(comparison.cells, comparison.metric)]
     columns = [part for name in metrics for part in (name, f"{name}_sd", f"{name}_n")]
+    asked = any(cell.cost is not None for cell in comparison.cells)
+    costs = [field.name for field in dataclass_fields(CellCost)] if asked else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best"])
+    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best", *costs])
     for cell in comparison.cells:
         numbers: list[Any] = []
         for name in metrics:
@@ -117,7 +133,8 @@ def comparison_csv(comparison: Comparison) -> str:
             numbers += ["", "", 0] if summary is None else [summary.mean, summary.sd, len(summary.values)]
         values = [_csv_field(cell.cell[path]) if path in cell.cell else "" for path in fields]
         counts = [len(cell.statuses), cell.finished, int(cell.best)]
-        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts])
+        paid = [getattr(cell.cost, name, "") for name in costs]
+        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts, *paid])
     return text.getvalue()
 
 
@@ -128,6 +145,12 @@ def _csv_field(value: Any) -> Any:
 def _other_metrics(cells: Sequence[ComparedCell], metric: str) -> list[str]:
     names = dict.fromkeys(name for cell in cells for name in cell.metrics if name not in (metric, "step"))
     return sorted(names, key=lambda name: (not name.startswith("top"), name))
+
+
+def _cost(cell: ComparedCell) -> tuple[str, str]:
+    if cell.cost is None:
+        return "-", "-"
+    return f"{cell.cost.parameters / 1e6:.2f}", f"{cell.cost.gmacs:.4g} x {cell.cost.views}"
 
 
 def _value(cell: ComparedCell, metric: str) -> str:

@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from lstcl_platform.cli import results
-from lstcl_platform.specs import UserError
+from lstcl_platform.specs import UserError, build_graph, expand, parse_experiment
 from lstcl_platform.tracking.tracker import Tracker
 from tests.tracking.conftest import make_study
 
@@ -34,7 +34,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker.finish_trial(launch, trials[3].name, status="failed")
     tracker.log_launch_metrics(launch, {"baseline_majority": 0.24})
     tracker.finish_launch(launch, status="failed")
+    launch_with_models(tracker)
     return folder
+
+
+def launch_with_models(tracker: Tracker) -> None:
+    """A launch whose record can be expanded again, of two small models."""
+    names = ["swin_micro", "timesformer_micro"]
+    fields = {
+        "name": "costs",
+        "data": {"train": "/train", "val": "/val"},
+        "model": {"image_size": 32},
+        "sweep": {"grid": {"model.name": names}},
+    }
+    spec = parse_experiment(fields, origin="test")
+    trials = expand(spec).trials
+    graph = build_graph(trials, manifests={"/train": "a", "/val": "b"})
+    launch = tracker.begin_launch(spec, requested=fields, trials=trials, graph=graph)
+    for trial in trials:
+        tracker.finish_trial(launch, trial.name, status="finished", metrics={"top1": 0.5})
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +86,14 @@ def test_compare_csv_goes_to_a_pipe_whole(store: Path) -> None:
     lines = run("compare", "strides", "--format", "csv", "--storage", str(store)).splitlines()
     assert lines[0] == ("experiment,name,pretrain.clips.long_stride,top1,top1_sd,top1_n,trials,finished,best")
     assert lines[1] == "strides,long_stride=8,8,0.5,0.0,2,2,2,0"
+
+
+def test_compare_counts_what_a_test_costs(store: Path) -> None:
+    text = run("compare", "costs", "--cost", "all", "--format", "json", "--storage", str(store))
+    cells = json.loads(text)["cells"]
+    assert [cell["cost"]["views"] for cell in cells] == [5, 5]
+    assert {cell["cost"]["convention"] for cell in cells} == {"all"}
+    assert cells[0]["cost"]["gmacs"] != cells[1]["cost"]["gmacs"]
 
 
 def test_store_may_be_named_by_uri_or_environment(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
