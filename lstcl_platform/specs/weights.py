@@ -51,6 +51,10 @@ class TimmWeights(Spec):
         """Hub or file, and what lies at a URI is pinned."""
         if (self.name is None) == (self.file is None):
             yield Relation(fields=("name", "file"), text="kind timm takes either a name or a file")
+        if self.file is None and self.sha256 is not None:
+            yield Relation(
+                fields=("sha256", "file"), text="sha256 is that of a file; a name on the hub has none"
+            )
         yield from _unpinned_uri(self.file, self.sha256)
 
 

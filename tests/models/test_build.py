@@ -38,6 +38,20 @@ def test_micro_is_small_and_runs_on_its_clip(name):
     assert backbone(torch.randn(2, 3, 8, 32, 32)).shape == (2, backbone.feature_dim)
 
 
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name.endswith("micro")])
+@pytest.mark.parametrize(("frames", "side"), [(1, 32), (12, 36), (16, 49)], ids=str)
+def test_any_clip_shape_is_taken_and_every_weight_is_used(name, frames, side):
+    torch.manual_seed(0)
+    backbone = build_backbone(name, frames=frames, image_size=side)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    features = backbone(torch.randn(2, 3, frames, side, side))
+    features.square().sum().backward()
+    unused = {n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.any()}
+    assert not unused
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_size_answers_with_its_feature_dim(name):
     size = BACKBONES[name]

@@ -73,6 +73,7 @@ def test_weights_may_be_swept(tmp_path):
         ("{kind: native, file: 's3://b/w.pth'}", "is a URI: state the file's sha256"),
         ("{kind: timm}", "kind timm takes either a name or a file"),
         ("{kind: timm, name: x, file: y}", "kind timm takes either a name or a file"),
+        (f"{{kind: timm, name: x, sha256: {'a' * 64}}}", "sha256 is that of a file"),
         ("{kind: timesformer_official, file: w}", "is for a timesformer, not for st_swin_base"),
         (
             "{kind: keras, file: w}",
