@@ -21,11 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
-from lstcl_platform.orchestration.ingest import Deal, build_dataset, checked_batches, ordered_split
+from lstcl_platform.orchestration.ingest import Deal, checked_batches, deal_shards
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.specs.run import ResourcesSpec
 
-DATASET = "samples"
 PLANNERS = {"SplitCoordinator": "executor", "DatasetManager": "dataset manager", "ReadChunkSource": "source"}
 """Part of a process title -> what it is."""
 OWN = ("Pss_Anon", "Pss_File")
@@ -52,7 +51,7 @@ def consume(config: Mapping[str, Any]) -> dict[str, float]:
 
     deal: Deal = config["deal"]
     world, rank = train.get_context().get_world_size(), train.get_context().get_world_rank()
-    shard = train.get_dataset_shard(DATASET)
+    shard = config["shards"][rank]
     asked = time.time()
     batches = checked_batches(shard, deal=deal, rank=rank)
     next(batches)
@@ -81,13 +80,16 @@ def stream(placement: Placement, deal: Deal, decode: SleepingDecode, *, seconds:
 
     trainer = TorchTrainer(
         consume,
-        train_loop_config={"deal": deal, "seconds": seconds, "launched": time.time()},
+        train_loop_config={
+            "deal": deal,
+            "seconds": seconds,
+            "launched": time.time(),
+            "shards": deal_shards(decode, deal=deal, share=placement.decode),
+        },
         scaling_config=train.ScalingConfig(
             num_workers=placement.workers, resources_per_worker={"CPU": placement.worker_cpus}
         ),
         torch_config=TorchConfig(backend="gloo"),
-        datasets={DATASET: build_dataset(decode, deal=deal, share=placement.decode)},
-        dataset_config=ordered_split(placement.decode),
         run_config=train.RunConfig(name=f"stream-{time.time_ns()}", storage_path=os.environ["RAY_TMPDIR"]),
     )
     value = trainer.fit().return_value

@@ -18,9 +18,24 @@ _ENVIRONMENT = {
     # The controller notices the end of a stage on its poll; the default of 2 s is a third of a small stage's overhead.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Tune and Train set these two, to these values, in every process that they start.
+    "PL_DISABLE_FORK": "1",
+    "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
     # Processes that a later command starts must agree on this, or they hang on an invalid token.
     "RAY_AUTH_MODE": "token",
 }
+
+JOB_ENVIRONMENT = (
+    "PL_DISABLE_FORK",
+    "RAY_CHDIR_TO_TRIAL_DIR",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S",
+    "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC",
+)
+"""Variables that Tune or Train put into the runtime environment of some of their processes. An idle process is given
+only to an actor or task with an equal environment: with these in the job's, all processes of a launch can be reused."""
 
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

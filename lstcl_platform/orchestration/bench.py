@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
-from lstcl_platform.orchestration.ingest import Batch, Deal, build_dataset, checked_batches, ordered_split
+from lstcl_platform.orchestration.ingest import Batch, Deal, checked_batches, deal_shards
 from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of, trained_on
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.orchestration.prepare import prepare_data
@@ -17,7 +17,6 @@ from lstcl_platform.specs.stages import StageKind
 from lstcl_platform.tracking.location import local_folder
 from lstcl_platform.video.samples import EvaluateSamples
 
-_DATASET = "samples"
 _ENDLESS_STEPS = 1 << 30
 
 
@@ -142,10 +141,9 @@ def _through_ray(
     """What each worker received; workers are tasks that reserve what training would."""
     import ray
 
-    dataset = build_dataset(samples, deal=deal, share=placement.decode)
-    shards = ordered_split(placement.decode).configure({_DATASET: dataset}, deal.world)
+    shards = deal_shards(samples, deal=deal, share=placement.decode)
     task = ray.remote(num_cpus=placement.worker_cpus, num_gpus=placement.worker_gpus, max_retries=0)(_receive)
-    ranks = [task.remote(shard[_DATASET], deal, rank, seconds) for rank, shard in enumerate(shards)]
+    ranks = [task.remote(shard, deal, rank, seconds) for rank, shard in enumerate(shards)]
     return cast("list[Mapping[str, float]]", ray.get(ranks))
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lstcl_platform.orchestration import JOB_ENVIRONMENT
 from lstcl_platform.specs.errors import UserError
 
 _LOCAL_ENVIRONMENT = {
@@ -70,7 +71,12 @@ def connected(address: str | None) -> Iterator[Capacity]:
         if folder is not None:
             _start_local(folder)
         else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=_job_environment(),
+            )
         _quiet_data()
         yield _capacity()
     except ConnectionError as error:
@@ -92,7 +98,12 @@ def _start_local(folder: Path) -> None:
         logging_level=logging.ERROR,
         object_store_memory=int(psutil.virtual_memory().total * _LOCAL_OBJECT_STORE_SHARE),
         _temp_dir=str(folder / "ray"),
+        runtime_env=_job_environment(),
     )
+
+
+def _job_environment() -> dict[str, dict[str, str]]:
+    return {"env_vars": {name: os.environ[name] for name in JOB_ENVIRONMENT if name in os.environ}}
 
 
 def _local_folder() -> Path:

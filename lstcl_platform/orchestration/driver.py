@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
-from lstcl_platform.orchestration.ingest import build_dataset, ordered_split
+from lstcl_platform.orchestration.ingest import deal_shards
 from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
-from lstcl_platform.orchestration.worker import DATASET, run_worker
+from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import UserError
 
 _OUTCOME = "outcome"
@@ -73,9 +73,11 @@ def _fit(job: StageJob) -> dict[str, Any]:
     placement = job.placement
     samples = samples_of(job)
     deal = deal_of(job, samples)
+    # A checkpoint that already holds the last step leaves nothing to decode.
+    shards = deal_shards(samples, deal=deal, share=placement.decode) if deal.chunks else None
     trainer = TorchTrainer(
         run_worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "shards": shards},
         scaling_config=train.ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.worker_gpus > 0,
@@ -83,9 +85,6 @@ def _fit(job: StageJob) -> dict[str, Any]:
             | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
         ),
         torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
-        # A checkpoint that already holds the last step leaves nothing to decode.
-        datasets={DATASET: build_dataset(samples, deal=deal, share=placement.decode)} if deal.chunks else {},
-        dataset_config=ordered_split(placement.decode),
         run_config=train.RunConfig(
             name=f"a{job.attempt}",
             storage_path=job.stage_dir,

@@ -147,8 +147,29 @@ def _from_cells(cells: NDArray[Any]) -> NDArray[Any]:
     return cells.reshape(-1, *cells.shape[2:])
 
 
-def build_dataset(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
-    """The stream of decoded chunks of one stage, as a lazy Ray dataset: one source task, then decode tasks."""
+def deal_shards(decode: Decode, *, deal: Deal, share: DecodeShare) -> "list[DataIterator]":
+    """The stream of decoded chunks of one stage, as one iterator a rank: one source task, then decode tasks.
+
+    Ray's own way to hand a dataset to the workers of a trainer (`datasets=`, split with `equal=True`) drops rows to
+    equalise; with one row a block and preserved order the plain split is exactly round-robin. And the executor's
+    process starts here, beside those of the trainer, instead of after them.
+    """
+    from ray.data import ExecutionOptions, ExecutionResources
+
+    dataset = _stream(decode, deal=deal, share=share)
+    dataset.context.target_max_block_size = SOURCE_BLOCK_BYTES
+    hold_to_share(dataset.context)
+    dataset.context.execution_options = ExecutionOptions(
+        preserve_order=True,
+        label_selector=dict(share.label_selector) or None,
+        resource_limits=ExecutionResources.for_limits(
+            cpu=share.cpus, object_store_memory=share.object_store_bytes
+        ),
+    )
+    return list(dataset.streaming_split(deal.world, equal=False))
+
+
+def _stream(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
@@ -162,38 +183,6 @@ def build_dataset(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset
             num_cpus=share.task_cpus,
             max_retries=MAX_DECODE_RETRIES,
         )
-
-
-def ordered_split(share: DecodeShare) -> Any:
-    """A Train DataConfig that deals chunks to the ranks in turn, in order.
-
-    Ray's own split (`equal=True`) drops rows to equalise; with one row a block and preserved order the plain split is
-    exactly round-robin.
-    """
-    from ray.data import ExecutionOptions, ExecutionResources
-    from ray.train import DataConfig
-
-    class OrderedSplit(DataConfig):  # type: ignore[misc]  # ray ships no types
-        def configure(
-            self, datasets: dict[str, "Dataset"], world_size: int, *_: Any, **__: Any
-        ) -> list[dict[str, "DataIterator"]]:
-            shards: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
-            for name, dataset in datasets.items():
-                copy = dataset.copy(dataset)
-                copy.context.target_max_block_size = SOURCE_BLOCK_BYTES
-                hold_to_share(copy.context)
-                copy.context.execution_options = ExecutionOptions(
-                    preserve_order=True,
-                    label_selector=dict(share.label_selector) or None,
-                    resource_limits=ExecutionResources.for_limits(
-                        cpu=share.cpus, object_store_memory=share.object_store_bytes
-                    ),
-                )
-                for rank, split in enumerate(copy.streaming_split(world_size, equal=False)):
-                    shards[rank][name] = split
-            return shards
-
-    return OrderedSplit()
 
 
 def checked_batches(shard: "DataIterator", *, deal: Deal, rank: int, prefetch: int = 2) -> Iterator[Batch]:

@@ -13,6 +13,7 @@ from lstcl_platform.specs.run import ResourcesSpec
 
 _GPU_WORKER_CPUS = 1.0
 _LEAST_CPUS = 0.25
+_CPUS_OF_A_WORKER = 2
 _STORE_SHARE = 0.5
 
 
@@ -133,7 +134,11 @@ def _worker_cpus(share: float, *, workers: int, gpus: float) -> float:
 def _concurrent(
     resources: ResourcesSpec, capacity: Capacity, *, gpus: float, least_cpus: float, stages: int
 ) -> int:
-    """Stages at once: what is asked for, or a whole CPU a worker (its GPUs, if it has some); never more than fit."""
+    """Stages at once: what is asked for, or what the GPUs hold, or two CPUs a worker; never more than fit.
+
+    Without a GPU, one CPU trains and one decodes. Packing stages more densely gains nothing: each has about ten
+    processes to start, and these would only get in the other stages' way.
+    """
     fits = capacity.max_cpus // least_cpus
     if gpus:
         fits = min(fits, capacity.max_gpus // (resources.workers * gpus))
@@ -141,7 +146,7 @@ def _concurrent(
     if resources.max_concurrent_stages != "auto":
         wanted = resources.max_concurrent_stages
     else:
-        wanted = fits if gpus else capacity.max_cpus // max(resources.workers, least_cpus)
+        wanted = fits if gpus else capacity.max_cpus // max(_CPUS_OF_A_WORKER * resources.workers, least_cpus)
     return int(max(1, min(wanted, fits, stages)))
 
 

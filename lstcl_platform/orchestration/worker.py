@@ -1,9 +1,12 @@
 """The function that Ray Train runs in each worker: build the stage's context, hand over to the plain-torch loop."""
 
+import itertools
 import logging
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +16,6 @@ from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.training.context import StageContext, StageResult
 
-DATASET = "samples"
 _STOP_CHECK_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.5
 
@@ -100,7 +102,7 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     """Entry point of a Train worker.
 
     Args:
-        config: `{"job": StageJob}`.
+        config: `job`, a StageJob, and `shards`, the stream of each rank, or None when no step is left.
 
     Returns:
         The stage's result as a dict; Train hands rank 0's to the driver.
@@ -113,8 +115,10 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     reporter = BoardReporter(job, rank=rank)
     samples = samples_of(job)
     deal = deal_of(job, samples)
-    shard = train.get_dataset_shard(DATASET) if deal.chunks else None
-    batches = _announced(shard, deal, reporter, rank=rank)
+    shards = config["shards"]
+    batches: Iterator[Batch] = iter(())
+    if shards is not None:
+        batches = _started(checked_batches(shards[rank], deal=deal, rank=rank), reporter)
     context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
     return asdict(_run(job, context, batches, videos=samples.videos))
 
@@ -136,16 +140,25 @@ def _run(job: StageJob, context: StageContext, batches: Any, *, videos: int) -> 
     return test(spec, context, batches, num_classes=classes, videos=videos)
 
 
-def _announced(shard: Any, deal: Any, reporter: BoardReporter, *, rank: int) -> Any:
-    if shard is None:
-        return
-    first = True
-    batch: Batch
-    for batch in checked_batches(shard, deal=deal, rank=rank):
-        if first:
-            reporter.training_begins()
-            first = False
-        yield batch
+def _started(batches: Iterator[Batch], reporter: BoardReporter) -> Iterator[Batch]:
+    """`batches`, the first of which is asked for now: decoding starts up while the training code is imported."""
+    first: Future[list[Batch]] = Future()
+
+    def fetch() -> None:
+        try:
+            first.set_result(list(itertools.islice(batches, 1)))
+        except BaseException as error:
+            first.set_exception(error)
+
+    threading.Thread(target=fetch, name="first-batch", daemon=True).start()
+
+    def stream() -> Iterator[Batch]:
+        ready = first.result()
+        reporter.training_begins()
+        yield from ready
+        yield from batches
+
+    return stream()
 
 
 def _steps_per_epoch(job: StageJob, samples: Any) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lstcl_platform.specs.run import CheckpointSpec
+
+if TYPE_CHECKING:  # the launch process only names this interface: without torch it starts two seconds sooner
+    import torch
 
 
 class Reporter(Protocol):
@@ -54,7 +55,7 @@ class StageContext:
         allow_numerics_change: go on from a checkpoint written under another numerics fingerprint.
     """
 
-    device: torch.device
+    device: "torch.device"
     rank: int
     world_size: int
     steps_per_epoch: int

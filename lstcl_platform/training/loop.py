@@ -104,6 +104,9 @@ class Loop:
         context, total = self._context, self._course.total_steps
         reporter, every = context.reporter, context.checkpoint.every_steps or context.steps_per_epoch
         feed = Feed(batches, device=context.device, columns=self._course.columns)
+        if self._start < total:
+            feed.prefetch()  # until the first batch is here the stage starts up: no step waits for data yet
+            feed.pop_waited_seconds()
         clock = _Clock(self._start)
         profiler = StepProfiler(context)
         for step in range(self._start, total):

@@ -17,9 +17,8 @@ from lstcl_platform.orchestration.ingest import (
     MAX_DECODE_RETRIES,
     Deal,
     DecodeShare,
-    build_dataset,
     checked_batches,
-    ordered_split,
+    deal_shards,
 )
 
 SAMPLES = 48_000_000
@@ -57,10 +56,7 @@ def share(*, cpus=1.0, task_cpus=0.5):
 
 
 def shards_of(decode, deal, placed):
-    split = ordered_split(placed).configure(
-        {"samples": build_dataset(decode, deal=deal, share=placed)}, deal.world
-    )
-    return [shard["samples"] for shard in split]
+    return deal_shards(decode, deal=deal, share=placed)
 
 
 def received(decode, deal, placed, *, batches=None):
@@ -87,7 +83,7 @@ def train_worker(config):
 
     context = train.get_context()
     deal, rank = config["deal"], context.get_world_rank()
-    batches = checked_batches(train.get_dataset_shard("samples"), deal=deal, rank=rank)
+    batches = checked_batches(config["shards"][rank], deal=deal, rank=rank)
     taken = itertools.islice(batches, config["batches"])
     mine = torch.from_numpy(np.stack([batch["position"] for batch in taken]))
     everyone = [torch.empty_like(mine) for _ in range(context.get_world_size())]
@@ -102,11 +98,9 @@ def train_on(decode, deal, placed, *, folder, batches=None):
 
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"deal": deal, "batches": batches},
+        train_loop_config={"deal": deal, "batches": batches, "shards": shards_of(decode, deal, placed)},
         scaling_config=train.ScalingConfig(num_workers=deal.world, resources_per_worker={"CPU": 0.25}),
         torch_config=TorchConfig(backend="gloo"),
-        datasets={"samples": build_dataset(decode, deal=deal, share=placed)},
-        dataset_config=ordered_split(placed),
         run_config=train.RunConfig(name="stream", storage_path=str(folder)),
     )
     ranks, raylet = trainer.fit().return_value
