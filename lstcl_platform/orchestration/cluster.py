@@ -19,6 +19,9 @@ _LOCAL_ENVIRONMENT = {
     # idle ones for the next stage.
     "RAY_num_workers_soft_limit": "8",
     "RAY_worker_maximum_startup_concurrency": "8",
+    # Ray's own early processes have no runtime environment, so no actor of a launch can be given one.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
 }
 _LOCAL_PREFIX = "lstcl-ray-"
 _LOCAL_OBJECT_STORE_SHARE = 0.15
