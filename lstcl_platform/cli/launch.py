@@ -12,8 +12,7 @@ from lstcl_platform.cli.plan import (
     OverrideFileOptions,
     OverrideOptions,
     SpecArguments,
-    build_plan,
-    show_plan,
+    plan_and_show,
 )
 from lstcl_platform.specs import LoadedExperiment, load_requested
 
@@ -55,7 +54,7 @@ def launch(
     checkpoint.
     """
     if dry_run:
-        show_plan(build_plan(specs, overrides or (), override_files=override_files or ()))
+        plan_and_show(specs, overrides or (), override_files or ())
         return
     files = override_files or []
     loaded = [load_requested(path, overrides or (), override_files=files) for path in specs]

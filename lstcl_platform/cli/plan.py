@@ -13,18 +13,18 @@ from lstcl_platform.specs import (
     Expansion,
     LoadedExperiment,
     StageGraph,
-    TrialSpec,
     build_graph,
     expand,
     load_requested,
 )
+from lstcl_platform.specs.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 Format = Literal["table", "json"]
-DigestOf = Callable[[str, TrialSpec], str | None]
-"""(a resolved path of `data`, a trial that reads it) -> digest of its manifest, or None."""
+DigestOf = Callable[[str, ExperimentSpec], str | None]
+"""(a resolved path of `data`, an experiment that reads it) -> digest of its manifest, or None."""
 
 SpecArguments = Annotated[
     list[Path], typer.Argument(metavar="SPEC...", help="Experiment files (YAML).", show_default=False)
@@ -78,9 +78,30 @@ def plan(
     overrides: OverrideOptions = None,
     override_files: OverrideFileOptions = None,
     output: Annotated[Format, typer.Option("--format", help="Form of the output.")] = "table",
+    look_up: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Look up what is indexed and finished already.")
+    ] = True,
 ) -> None:
-    """Show the trials and unique stages that a launch would run; runs nothing."""
-    show_plan(build_plan(specs, overrides or (), override_files=override_files or ()), output=output)
+    """Show the trials and unique stages that a launch would run, and which are finished; runs nothing."""
+    plan_and_show(specs, overrides or (), override_files or (), look_up=look_up, output=output)
+
+
+def plan_and_show(
+    specs: Sequence[Path],
+    overrides: Iterable[str],
+    override_files: Iterable[Path],
+    *,
+    look_up: bool = True,
+    output: Format = "table",
+) -> None:
+    """Build the plan of `specs` and print it; with `look_up`, by the manifests and results that are there."""
+    if not look_up:
+        show_plan(build_plan(specs, overrides, override_files=override_files), output=output)
+        return
+    from lstcl_platform.cli.plan_lookup import finished_stages, known_digest
+
+    found = build_plan(specs, overrides, override_files=override_files, digest_of=known_digest)
+    show_plan(found, finished=finished_stages(found.experiments, found.graph.stages), output=output)
 
 
 def build_plan(
@@ -106,10 +127,9 @@ def build_plan(
     expansions = tuple(expand(experiment.resolved) for experiment in experiments)
     trials = [trial for expansion in expansions for trial in expansion.trials]
     digests: dict[str, str | None] = {}
-    for trial in trials:
-        for path in trial.spec.sources():
-            if path not in digests:
-                digests[path] = digest_of(path, trial.spec)
+    for experiment, expansion in zip(experiments, expansions, strict=True):
+        for path in dict.fromkeys(path for trial in expansion.trials for path in trial.spec.sources()):
+            digests[path] = digests.get(path) or digest_of(path, experiment.resolved)
     # The path stands in for a digest that is not known, so that stages over different data stay apart.
     manifests = {path: f"unknown:{path}" if digest is None else digest for path, digest in digests.items()}
     return Plan(

@@ -78,25 +78,42 @@ def open_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest:
         UserError: As `index_videos` and `Manifest.load`.
     """
     source = Path(source)
+    known = known_manifest(source, cache_dir=cache_dir)
+    if known is not None:
+        return known
+    cached = manifest_cache(source, cache_dir=cache_dir)
+    manifest = index_videos(source, previous=_load_if_readable(cached))
+    manifest.save(cached)
+    return manifest
+
+
+def known_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest | None:
+    """The manifest that `open_manifest` would find without reading a video, or None if it would have to.
+
+    Raises:
+        UserError: As `index_videos` and `Manifest.load`.
+    """
+    source = Path(source)
     if source.suffix.lower() == ".parquet":
         return _check_files(Manifest.load(source))
     root, listed = list_videos(source)
-    cached = manifest_cache(source, cache_dir=cache_dir)
-    previous = None
-    if cached.exists():
-        with suppress(UserError):
-            previous = Manifest.load(cached)
-    if previous is not None and _is_current(Manifest(previous.table, root), listed):
-        return Manifest(previous.table, root)
-    manifest = index_videos(source, previous=previous)
-    manifest.save(cached)
-    return manifest
+    previous = _load_if_readable(manifest_cache(source, cache_dir=cache_dir))
+    if previous is None or not _is_current(Manifest(previous.table, root), listed):
+        return None
+    return Manifest(previous.table, root)
 
 
 def manifest_cache(source: str | Path, *, cache_dir: str | Path) -> Path:
     """Where `open_manifest` keeps the manifest of a folder or CSV."""
     name = hashlib.sha256(Path(source).resolve().as_posix().encode()).hexdigest()[:16]
     return Path(cache_dir) / f"{name}.parquet"
+
+
+def _load_if_readable(path: Path) -> Manifest | None:
+    if path.exists():
+        with suppress(UserError):
+            return Manifest.load(path)
+    return None
 
 
 def _facts(path: Path, known: VideoRow | None) -> dict[str, object]:

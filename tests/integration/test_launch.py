@@ -53,6 +53,10 @@ def test_launch_compares_and_launching_again_runs_only_what_is_new(ray_address, 
 
     values["sweep"]["grid"]["finetune.stride"] = [2, 3]
     write_spec(spec, values)
+    planned = json.loads(run_cli("plan", spec, "--format", "json").stdout)
+    assert planned["keys_final"]
+    assert [stage["finished"] for stage in planned["stages"]].count(True) == 5
+    assert len(planned["stages"]) == 7
     more = run_cli("launch", spec, "--address", ray_address)
     assert more.returncode == 0, more.stderr[-3000:]
     assert "2 stages ran, 5 were done before, 0 failed." in more.stderr

@@ -5,7 +5,7 @@ import pytest
 
 import lstcl_platform.video.probe as probing
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.video.indexing import index_videos, manifest_cache, open_manifest
+from lstcl_platform.video.indexing import index_videos, known_manifest, manifest_cache, open_manifest
 from lstcl_platform.video.manifest import Manifest
 from tests.helpers.videos import make_labelled_folder, make_video
 
@@ -72,6 +72,19 @@ def test_opened_folder_is_cached_and_checked(folder, tmp_path, probed):
     again = open_manifest(folder, cache_dir=tmp_path / "cache")
     assert probed == ["video_9.mp4"]
     assert len(again) == 4
+
+
+def test_a_known_manifest_is_found_without_reading_and_not_once_a_file_changed(folder, tmp_path, probed):
+    assert known_manifest(folder, cache_dir=tmp_path / "cache") is None
+    assert probed == []
+    made = open_manifest(folder, cache_dir=tmp_path / "cache")
+    probed.clear()
+    known = known_manifest(folder, cache_dir=tmp_path / "cache")
+    assert known is not None
+    assert known.digest == made.digest
+    os.utime(next(folder.glob("class_0/*.mp4")))
+    assert known_manifest(folder, cache_dir=tmp_path / "cache") is None
+    assert probed == []
 
 
 def test_damaged_cache_is_made_anew(folder, tmp_path):
