@@ -121,7 +121,7 @@ def _links(device: Any, names: list[str]) -> dict[str, float]:
     speeds: dict[str, float] = {}
     for sender in range(count):
         receiver = (sender + 1) % count
-        for attempt in range(2):  # the first one opens the connection
+        for attempt in range(_REPEATS + 1):  # the first one opens the connection
             dist.barrier()
             began = time.perf_counter()
             if rank == sender:
@@ -130,9 +130,10 @@ def _links(device: Any, names: list[str]) -> dict[str, float]:
                 dist.recv(values, sender)
             _wait(device)
             if attempt and rank == receiver:
-                speeds[f"{names[sender]} -> {names[receiver]}"] = (
-                    _LINK_MEGABYTES / 1e3 / (time.perf_counter() - began)
-                )
+                link = f"{names[sender]} -> {names[receiver]}"
+                speed = _LINK_MEGABYTES / 1e3 / (time.perf_counter() - began)
+                # Of several tries the best: other work on the machine says nothing of the link.
+                speeds[link] = max(speed, speeds.get(link, 0.0))
     everyone: list[dict[str, float]] = [{}] * count
     dist.all_gather_object(everyone, speeds)
     return {link: speed for found in everyone for link, speed in found.items()}
