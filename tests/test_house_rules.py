@@ -34,6 +34,7 @@ COMMANDS = {
     "data index",
     "data show",
     "data synthesize",
+    "bench decode",
     "bench ingest",
 }
 """The public surface: a command that comes or goes is a decision, not a side effect."""

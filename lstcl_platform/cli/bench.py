@@ -10,12 +10,14 @@ import typer
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
 from lstcl_platform.specs import load_requested
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import StageKind
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lstcl_platform.orchestration.bench import IngestRates
+    from lstcl_platform.video.decode_bench import DecodeRates
 
 bench_app = typer.Typer(help="Measure the parts of a study on this machine or cluster.", no_args_is_help=True)
 
@@ -23,6 +25,50 @@ bench_app = typer.Typer(help="Measure the parts of a study on this machine or cl
 @bench_app.callback()
 def bench() -> None:
     """Measure the parts of a study on this machine or cluster."""
+
+
+@bench_app.command()
+def decode(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Videos.", show_default=False)
+    ],
+    strides: Annotated[
+        str, typer.Option(help="Frames between two of a clip, one clip a sample for each.")
+    ] = "8,32",
+    frames: Annotated[int, typer.Option(min=1, help="Frames a clip.")] = 8,
+    clips: Annotated[
+        int,
+        typer.Option(min=0, help="Samples of evaluation: this many even clips of the last stride. 0: off."),
+    ] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="Samples of each video and way.")] = 5,
+    output: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="Form of the output.")
+    ] = "table",
+) -> None:
+    """Samples a CPU second on one core, ours beside plain PyAV and the peers that are installed, in one run.
+
+    `floor` opens, demuxes and decodes the fewest packets that the frames need and touches no pixel. `sequential` is
+    PyAV from the first frame on. Peers come with `pip install lstcl-platform[bench]`.
+    """
+    from lstcl_platform.cli.data import progress_bar
+    from lstcl_platform.video.decode_bench import bench_decode
+
+    try:
+        numbers = [int(number) for number in strides.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise UserError(
+            f"--strides {strides}: expected whole numbers from 1, separated by commas, as in 8,32"
+        )
+    with progress_bar("Decoding") as progress:
+        rates = bench_decode(
+            paths, strides=numbers, frames=frames, clips=clips, rounds=rounds, progress=progress
+        )
+    if output == "json":
+        typer.echo(json.dumps(asdict(rates), indent=2))
+    else:
+        _print_decode(rates)
 
 
 @bench_app.command()
@@ -53,6 +99,41 @@ def ingest(
         typer.echo(json.dumps(asdict(rates), indent=2))
     else:
         make_console().print(_table(rates))
+
+
+def _print_decode(rates: "DecodeRates") -> None:
+    from rich.table import Table
+
+    from lstcl_platform.cli.results import make_console
+    from lstcl_platform.video.decode_ways import WAYS
+
+    ways = [way for way in WAYS if way not in rates.missing]
+    table = Table(title="Samples a CPU second, one core", title_justify="left")
+    table.add_column("video", overflow="fold")
+    for way in ways:
+        table.add_column(way, justify="right", no_wrap=True)
+    table.add_column("ours/floor", justify="right", no_wrap=True)
+    for file in rates.files:
+        if file.facts.problem:
+            table.add_row(f"{file.name}: {file.facts.problem}", *[""] * (len(ways) + 1))
+            continue
+        ours, floor = file.rate("ours"), file.rate("floor")
+        share = f"{ours / floor:.0%}" if ours and floor else "-"
+        cells = [_rate(file.rate(way)) + ("" if file.equal.get(way, True) else "*") for way in ways]
+        size = f"{file.facts.width}x{file.facts.height} {file.facts.codec}"
+        table.add_row(f"{file.name} ({size})", *cells, share)
+    table.add_section()
+    ratios = {way: rates.mean_ratio("ours", to=way) for way in ways}
+    table.add_row("ours is faster by", *[f"{r:.2f}x" if r else "-" for r in ratios.values()], "")
+    make_console().print(table)
+    if any(not same for file in rates.files for same in file.equal.values()):
+        typer.echo("* other pixels than ours, which are those of a full decode")
+    for way in ways:
+        failed = [(file.name, file.failed[way]) for file in rates.files if way in file.failed]
+        if failed:
+            typer.echo(f"{way} cannot read {len(failed)} videos, the first {failed[0][0]}: {failed[0][1]}")
+    for way, why in rates.missing.items():
+        typer.echo(f"{way} is left out: {why}")
 
 
 def _table(rates: "IngestRates") -> "Table":

@@ -26,3 +26,25 @@ def test_storage_that_cannot_hold_manifests_is_refused(tmp_path, study_videos):
     refused = invoke(write_spec(tmp_path / "tiny.yaml", study_values(study_videos, "s3://bucket/runs")))
     assert isinstance(refused.exception, UserError)
     assert "storage.path: s3://bucket/runs is a URI" in str(refused.exception)
+
+
+def test_decode_prints_a_table_and_refuses_other_strides(study_videos):
+    command = [
+        "bench",
+        "decode",
+        str(study_videos / "val"),
+        "--strides",
+        "2,8",
+        "--frames",
+        "4",
+        "--rounds",
+        "1",
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "ours is faster by" in done.stdout
+    assert "1.00x" in done.stdout
+    command[4] = "2,x"
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, UserError)
+    assert "--strides 2,x" in str(refused.exception)

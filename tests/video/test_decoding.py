@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
+from lstcl_platform.video import demuxing, reading
 from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
 from lstcl_platform.video.sampling import Box, Clip
 from tests.helpers.videos import damage, make_video, picture
@@ -33,6 +34,12 @@ KINDS = {
     "avi": {"codec": "mpeg4", "name": "v.avi"},
     "hevc": {"codec": "libx265", "pixel_format": "yuv420p"},
     "interlaced": {"x264": "tff=1"},
+    "hevc_open_gop": {"codec": "libx265", "bframes": 4, "gop": 20, "name": "v.mkv"},
+    "hevc_10_bit": {"codec": "libx265", "pixel_format": "yuv420p10le"},
+    "av1": {"codec": "libsvtav1", "gop": 20},
+    "mpeg2": {"codec": "mpeg2video", "name": "v.mkv"},
+    "mpeg4_b_frames": {"codec": "mpeg4", "name": "v.mkv"},
+    "no_timestamps": {"name": "v.h264"},
 }
 
 
@@ -51,9 +58,9 @@ def everything(path):
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
             frames.append(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
-            times.append(frame.pts * stream.time_base)
+            times.append((frame.pts or 0) * stream.time_base)
         tick = stream.time_base
-    if "avi" in path.suffix:
+    if path.suffix in (".avi", ".h264"):
         times = [Fraction(i, 30) for i in range(len(frames))]
     return frames, [t - times[0] for t in times], tick
 
@@ -189,3 +196,29 @@ def test_cut_file_is_a_decode_error(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DecodeError):
         decode_clips(path, [whole([0], 64)], size=8, target_fps=30.0, expected_frames=60)
+
+
+def test_a_long_file_is_sought_and_its_packets_are_not_held(video, monkeypatch):
+    path, frames, _, _ = video
+    monkeypatch.setattr(demuxing, "KEPT_BYTES", 0)
+    monkeypatch.setattr(reading, "KEPT_BYTES", 0)
+    for wanted in ([40], [3, 42, 20], [len(frames) - 1]):
+        got = read_frames(path, wanted)
+        assert all(np.array_equal(frame, frames[i]) for frame, i in zip(got, wanted, strict=True))
+    with reading.open_video(path) as opened:
+        assert opened.index.table.is_long
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.ts"])
+def test_frames_whose_keyframe_is_missing_are_not_shown(tmp_path, name):
+    whole, cut = make_video(tmp_path / "v.mp4", frames=60, gop=12, bframes=2), tmp_path / name
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][5:]:
+            packet.stream = stream
+            target.mux(packet)
+    frames, _, _ = everything(cut)
+    assert len(frames) == 48
+    assert np.array_equal(read_frames(cut, range(48)), np.stack(frames))
+    with pytest.raises(IndexError, match="frames 0 to 47"):
+        read_frames(cut, [48])

@@ -63,3 +63,13 @@ def test_intra_refresh_is_no_entry_point(tmp_path):
     index = index_of(path)
     assert len(index.table.keys) > 1
     assert index.runs([50])[0].first == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"codec": "libx265"}, {"codec": "mpeg2video", "name": "v.mpg", "fps": 25}]
+)
+def test_pictures_that_other_codecs_do_not_refer_to_are_left_out(tmp_path, options):
+    name = options.pop("name", "v.mp4")
+    index = index_of(make_video(tmp_path / name, frames=60, gop=60, bframes=2, **options))
+    assert fed(index, range(60)) == 60
+    assert fed(index, [57]) <= 40
