@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 _COLORS = {"short": "#d55e00", "long": "#0072b2"}
-_UNCHANGED = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+_UNCHANGED = (1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 """Values of `AUGMENT_FIELDS` that change nothing."""
 _INCHES = 1.25
 _MAX_COLUMNS = 16
@@ -189,5 +189,5 @@ def _describe(view: ShownView) -> str:
     facts = [f"crop {box.width}x{box.height} at ({box.x}, {box.y})", *(["flipped"] if view.flip else [])]
     for name, value, unchanged in zip(AUGMENT_FIELDS, view.augment.tolist(), _UNCHANGED, strict=True):
         if value != unchanged:
-            facts.append(name if name == "grayscale" else f"{name.replace('_', ' ')} {value:.2f}")
+            facts.append(name if name == "grayscale" else f"{name.replace('_', ' ')} {value:.3g}")
     return ", ".join(facts)

@@ -109,6 +109,8 @@ class PretrainAugmentSpec(Spec):
     """Largest relative change of saturation."""
     hue: float = Field(default=0.15, ge=0, le=0.5)
     """Largest shift of hue, in turns of the colour circle."""
+    jitter_order: Literal["random", "fixed"] = "random"
+    """Order of brightness, contrast, saturation and hue: `random` draws one a clip, as torchvision's ColorJitter."""
     grayscale: Fraction = 0.2
     """Probability of turning the clip grey."""
     blur: Fraction = 0.5

@@ -1,12 +1,14 @@
 """Colour and blur augmentation of whole clips on the training device, with the parameters each sample drew.
 
-Order: brightness, contrast, saturation, hue, grayscale, blur, normalisation; crop, resize and flip precede it,
-while decoding. The parameters are equal over the frames of a clip and independent between views and samples
-(reference [19] of the paper: SlowFast `transform.py`, `color_jitter_video_ssl`). Two differences from it are
-deliberate: contrast takes the mean of each frame instead of all frames stacked, and blur runs on the crop and
-never across frames. Kernels are kornia's, with torchvision's meaning of the factors.
+Order: brightness, contrast, saturation and hue in an order drawn for each clip, grayscale, blur, normalisation;
+crop, resize and flip precede it, while decoding. The parameters are equal over the frames of a clip and
+independent between views and samples (reference [19] of the paper: SlowFast `transform.py`,
+`color_jitter_video_ssl`). Two differences from it are deliberate: contrast takes the mean of each frame instead
+of all frames stacked, and blur runs on the crop and never across frames. Kernels are kornia's, with
+torchvision's meaning of the factors.
 """
 
+import itertools
 import math
 
 import torch
@@ -20,7 +22,8 @@ MEAN = 0.45
 STD = 0.225
 """Divides what is left (DATA.STD)."""
 
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GREY, _SIGMA = range(len(AUGMENT_FIELDS))
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _GREY, _SIGMA, _ORDER = range(len(AUGMENT_FIELDS))
+_ORDERS = torch.tensor(list(itertools.permutations((_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE))))
 
 
 @torch.no_grad()
@@ -66,24 +69,43 @@ def _normalise(clips: Tensor) -> Tensor:
 
 def _jitter(clips: Tensor, params: Tensor) -> None:
     """Change colours in place, of those samples only that drew a change."""
-    from kornia import enhance
     from kornia.color import rgb_to_grayscale
 
     factors = params[:, : _SATURATION + 1]
     drawn = (factors != 1).any(dim=1) | (params[:, _HUE] != 0)
     if drawn.any():
         rows = drawn.nonzero()[:, 0]
-        where, values = rows.to(clips.device), params[rows].to(clips.device)
-        part = enhance.adjust_brightness_accumulative(clips[where], values[:, _BRIGHTNESS])
-        part = enhance.adjust_contrast_with_mean_subtraction(part, values[:, _CONTRAST])
-        part = enhance.adjust_saturation_with_gray_subtraction(part, values[:, _SATURATION])
-        if (params[:, _HUE] != 0).any():
-            part = enhance.adjust_hue(part, values[:, _HUE] * (2 * math.pi))
-        clips[where] = part
+        where = rows.to(clips.device)
+        clips[where] = _change_colours(clips[where], params[rows])
     grey = params[:, _GREY] > 0
     if grey.any():
         where = grey.nonzero()[:, 0].to(clips.device)
         clips[where] = rgb_to_grayscale(clips[where]).expand(-1, -1, 3, -1, -1)
+
+
+def _change_colours(clips: Tensor, params: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue, in each sample's own order."""
+    from kornia import enhance
+
+    changes = {
+        _BRIGHTNESS: enhance.adjust_brightness_accumulative,
+        _CONTRAST: enhance.adjust_contrast_with_mean_subtraction,
+        _SATURATION: enhance.adjust_saturation_with_gray_subtraction,
+        _HUE: lambda part, turns: enhance.adjust_hue(part, turns * (2 * math.pi)),
+    }
+    values = params.to(clips.device)
+    turn = _ORDERS[params[:, _ORDER].long()]
+    for place in range(len(changes)):
+        for field, change in changes.items():
+            rows = (turn[:, place] == field).nonzero()[:, 0]
+            if not len(rows) or (field == _HUE and not params[rows, _HUE].any()):
+                continue
+            if len(rows) == len(clips):
+                clips = change(clips, values[:, field])
+            else:
+                where = rows.to(clips.device)
+                clips[where] = change(clips[where], values[where, field])
+    return clips
 
 
 def _blur(clips: Tensor, sigmas: Tensor, *, largest: float) -> None:

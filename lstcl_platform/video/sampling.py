@@ -29,13 +29,14 @@ from lstcl_platform.video.manifest import VideoRow
 from lstcl_platform.video.pairs import draw_strides, place_pair, random_start
 from lstcl_platform.video.time_grid import Positions, clip_positions, grid_length, segment_bounds
 
-AUGMENT_FIELDS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur_sigma")
+AUGMENT_FIELDS = ("brightness", "contrast", "saturation", "hue", "grayscale", "blur_sigma", "jitter_order")
 """Columns of the augmentation parameters: three factors (1: unchanged), hue shift in turns of the colour
-circle (0: unchanged), 1 or 0 for grey or not, Gaussian sigma in pixels (0: no blur)."""
+circle (0: unchanged), 1 or 0 for grey or not, Gaussian sigma in pixels (0: no blur), and
+which of the 24 orders of the first four, in lexicographic order (0: as listed)."""
 
 _CROP_TRIES = 10
 _CROP_DRAWS = 2 + 4 * _CROP_TRIES
-_DRAWS = _CROP_DRAWS + 8
+_DRAWS = _CROP_DRAWS + 9
 
 Draws = npt.NDArray[np.float64]
 
@@ -265,15 +266,16 @@ def random_box(
 
 
 def _augment_parameters(draws: Draws, spec: PretrainAugmentSpec) -> npt.NDArray[np.float32]:
-    """Values of `AUGMENT_FIELDS` from eight numbers; each has its own, so no probability shifts a draw."""
-    jitter, brightness, contrast, saturation, hue, grey, blur, sigma = draws.tolist()
-    values = [1.0, 1.0, 1.0, 0.0, float(grey < spec.grayscale), 0.0]
+    """Values of `AUGMENT_FIELDS` from nine numbers; each has its own, so no probability shifts a draw."""
+    jitter, brightness, contrast, saturation, hue, grey, blur, sigma, order = draws.tolist()
+    values = [1.0, 1.0, 1.0, 0.0, float(grey < spec.grayscale), 0.0, 0.0]
     if jitter < spec.jitter:
         ranges = zip(
             (spec.brightness, spec.contrast, spec.saturation), (brightness, contrast, saturation), strict=True
         )
         values[:3] = [max(0.0, 1 - most) + (1 + most - max(0.0, 1 - most)) * u for most, u in ranges]
         values[3] = spec.hue * (2 * hue - 1)
+        values[6] = math.floor(order * math.factorial(4)) if spec.jitter_order == "random" else 0
     if blur < spec.blur:
         low, high = spec.blur_sigma
         values[5] = low + (high - low) * sigma

@@ -38,7 +38,7 @@ def test_augmented_pixels_are_visible_again(shown):
     for view in views:
         assert view.augmented.shape == view.cropped.shape == (4, 32, 32, 3)
         assert 0 <= view.augmented.min() < view.augmented.max() <= 1
-        if view.augment.tolist() == [1, 1, 1, 0, 0, 0]:
+        if view.augment.tolist() == [1, 1, 1, 0, 0, 0, 0]:
             assert np.allclose(view.augmented, view.cropped / 255, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ MANIFESTS = {"train": "digest of train", "val": "digest of val"}
 PAPER = TrialSpec(data=DataSpec(train="train", val="val"))
 
 GOLDEN = {
-    "paper": ["a83bee62df045967", "1db0f18f899a68c9", "2981d2c89df55add"],
+    "paper": ["f6f96c43fd046738", "2982546bb246bfb4", "76e052f87c801f59"],
     "scratch": ["c69930c57127c043", "c5df0eccc1d92c54"],
     "hash": "abab9c6f3fb5d7fa7bcb396505bbaff04b45dde37a9e21fd6f4a6217fc3ca6a2",
 }

@@ -122,7 +122,7 @@ def pretrain_batches(
         colour = rng.integers(0, 200, (batch_size, 1, 1, 1, 1, 3))
         noise = rng.integers(0, 56, (batch_size, 2, FRAMES, SIDE, SIDE, 3))
         clips = (colour + noise).astype(np.uint8)
-        augment = np.tile(np.array([1, 1, 1, 0, 0, 0], np.float32), (batch_size, 2, 1))
+        augment = np.tile(np.array([1, 1, 1, 0, 0, 0, 0], np.float32), (batch_size, 2, 1))
         augment[:, :, :3] = rng.uniform(0.5, 1.5, (batch_size, 2, 3))
         batch = {
             "position": np.arange(step * batch_size, (step + 1) * batch_size),

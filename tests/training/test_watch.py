@@ -82,7 +82,7 @@ def noise(shared: float) -> Iterator[HostBatch]:
         pattern = rng.normal(size=(BATCH, 1, 1, SIDE, SIDE, 3))
         own = rng.normal(size=(BATCH, 2, FRAMES, SIDE, SIDE, 3))
         clips = np.clip(115 + 40 * (shared * pattern + (1 - shared) * own), 0, 255).astype(np.uint8)
-        augment = np.tile(np.array([1, 1, 1, 0, 0, 0], np.float32), (BATCH, 2, 1))
+        augment = np.tile(np.array([1, 1, 1, 0, 0, 0, 0], np.float32), (BATCH, 2, 1))
         bad = np.full(BATCH, "", dtype=object)
         yield {"short": clips[:, 0], "long": clips[:, 1], "augment": augment, "bad": bad}
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torchvision.transforms.v2 import functional
@@ -6,16 +8,23 @@ from lstcl_platform.specs.training import PretrainAugmentSpec
 from lstcl_platform.video.augmentation import augment_clips, normalise_clips
 
 SPEC = PretrainAugmentSpec()
-NOTHING = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+NOTHING = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 PARAMETERS = torch.tensor(
     [
         NOTHING,
-        [1.3, 0.6, 1.5, 0.1, 0, 0],
-        [0.5, 1.4, 0.4, -0.12, 1, 1.1],
-        [1, 1, 1, 0, 0, 2.0],
-        [1, 1, 1, 0, 1, 0],
-        [1, 1, 1, -0.15, 0, 0],
+        [1.3, 0.6, 1.5, 0.1, 0, 0, 0],
+        [0.5, 1.4, 0.4, -0.12, 1, 1.1, 17],
+        [1, 1, 1, 0, 0, 2.0, 0],
+        [1, 1, 1, 0, 1, 0, 0],
+        [1.5, 0.7, 1, -0.15, 0, 0, 23],
     ]
+)
+
+CHANGES = (
+    functional.adjust_brightness,
+    functional.adjust_contrast,
+    functional.adjust_saturation,
+    functional.adjust_hue,
 )
 
 
@@ -28,12 +37,10 @@ def clips():
 
 
 def by_torchvision(clip, parameters):
-    brightness, contrast, saturation, hue, grey, sigma = parameters.tolist()
+    *amounts, grey, sigma, order = parameters.tolist()
     frames = clip.movedim(-1, 1).float() / 255
-    frames = functional.adjust_brightness(frames, brightness)
-    frames = functional.adjust_contrast(frames, contrast)
-    frames = functional.adjust_saturation(frames, saturation)
-    frames = functional.adjust_hue(frames, hue)
+    for number in list(itertools.permutations(range(4)))[int(order)]:
+        frames = CHANGES[number](frames, amounts[number])
     if grey:
         frames = functional.rgb_to_grayscale(frames, 3)
     if sigma:
@@ -77,7 +84,7 @@ def test_input_is_left_alone(clips):
 
 def test_blur_shrinks_with_tiny_frames():
     tiny = torch.full((1, 2, 4, 4, 3), 200, dtype=torch.uint8)
-    blurred = augment_clips(tiny, torch.tensor([[1, 1, 1, 0, 0, 2.0]]), SPEC)
+    blurred = augment_clips(tiny, torch.tensor([[1, 1, 1, 0, 0, 2.0, 0]]), SPEC)
     torch.testing.assert_close(blurred, normalise_clips(tiny))
 
 
@@ -91,5 +98,5 @@ def test_normalised_values_and_layout():
 
 
 def test_wrong_parameters_are_refused(clips):
-    with pytest.raises(ValueError, match=r"shape \(6, 5\), expected \(6, 6\)"):
+    with pytest.raises(ValueError, match=r"shape \(6, 5\), expected \(6, 7\)"):
         augment_clips(clips, PARAMETERS[:, :5], SPEC)

@@ -49,7 +49,7 @@ def test_pretraining_batch_has_the_promised_shapes(manifest_path):
         "video": ((3,), "int64"),
         "short": ((3, 4, 16, 16, 3), "uint8"),
         "long": ((3, 4, 16, 16, 3), "uint8"),
-        "augment": ((3, 2, 6), "float32"),
+        "augment": ((3, 2, 7), "float32"),
         "bad": ((3,), "object"),
         "seconds": ((3,), "float32"),
         "clips_padded": ((3,), "int64"),

@@ -112,19 +112,21 @@ def test_a_pair_has_the_strides_that_were_drawn_for_it():
 )
 def test_default_draws_are_what_they_were(indexing, digest):
     """Other draws under the same stage key would pass for the same result."""
-    found = hashlib.sha256()
+    found, orders = hashlib.sha256(), []
     for seed in (0, 7):
         for epoch in range(20):
             clips = ClipPairSpec(indexing=indexing)
             for view in draw(epoch=epoch, seed=seed, clips=clips):
                 found.update(view.positions.astype("<i8").tobytes())
                 found.update(repr((view.box, view.flip)).encode())
-                found.update(view.augment.astype("<f4").tobytes())
+                found.update(view.augment[:-1].astype("<f4").tobytes())
+                orders.append(int(view.augment[-1]))
             spec = FinetuneSpec(seed=seed, indexing=indexing)
             clip = sample_labelled_clip(LONG, spec, frames=8, target_fps=30.0, epoch=epoch)
             found.update(clip.positions.astype("<i8").tobytes())
             found.update(repr((clip.box, clip.flip)).encode())
     assert found.hexdigest() == digest
+    assert orders[:6] == [0, 0, 0, 15, 13, 1]
 
 
 def test_linspace_stays_inside_and_varies():
@@ -174,7 +176,7 @@ def test_crop_that_never_fits_falls_back_to_the_centre(width, height, expected):
 
 def test_probabilities_and_ranges_of_the_augmentation():
     values = np.array([draw(epoch=epoch)[0].augment for epoch in range(2000)])
-    brightness, contrast, saturation, hue, grey, sigma = values.T
+    brightness, contrast, saturation, hue, grey, sigma, order = values.T
     for factor in (brightness, contrast, saturation):
         assert np.mean(factor != 1) == pytest.approx(0.8, abs=0.03)
         assert 0.4 <= factor.min() < 0.42
@@ -185,6 +187,12 @@ def test_probabilities_and_ranges_of_the_augmentation():
     assert np.mean(sigma > 0) == pytest.approx(0.5, abs=0.04)
     assert sigma[sigma > 0].min() >= 0.1
     assert 1.9 < sigma.max() <= 2.0
+    orders, counts = np.unique(order[brightness != 1], return_counts=True)
+    assert orders.tolist() == list(range(24))
+    assert counts.min() > 0.6 * counts.mean()
+    assert not any(
+        draw(epoch=e, augment=PretrainAugmentSpec(jitter_order="fixed"))[0].augment[6] for e in range(9)
+    )
 
 
 def test_switching_one_augmentation_off_moves_no_other_draw():
