@@ -57,6 +57,9 @@ def hold_to_share(context: DataContext) -> None:
 
     And Ray deals out the CPUs that training leaves to its datasets in whole CPUs: of one CPU, two datasets get none,
     and wait for ever. What this dataset may take was worked out before the launch, and is in its limits.
+
+    And Ray's executor keeps statistics of every block and an empty queue for every task that it ever ran: kilobytes a
+    chunk, gigabytes over the millions of chunks of a long stage. They are dropped as they go.
     """
     from ray.data import ExecutionResources
     from ray.data._internal.execution.backpressure_policy import (
@@ -64,6 +67,7 @@ def hold_to_share(context: DataContext) -> None:
         BackpressurePolicy,
     )
     from ray.data._internal.execution.operators.input_data_buffer import InputDataBuffer
+    from ray.data._internal.execution.operators.map_operator import MapOperator
 
     class Share(BackpressurePolicy):  # type: ignore[misc]  # ray ships no types
         def __init__(self, data_context: DataContext, topology: Any, resource_manager: Any) -> None:
@@ -73,6 +77,8 @@ def hold_to_share(context: DataContext) -> None:
             resource_manager._get_total_resources = lambda: dealt().max(own)
 
         def max_task_output_bytes_to_read(self, op: Any) -> int | None:
+            if isinstance(op, MapOperator):
+                _forget_past_tasks(op)
             if not any(isinstance(before, InputDataBuffer) for before in op.input_dependencies):
                 return None
             waiting = sum(
@@ -82,6 +88,15 @@ def hold_to_share(context: DataContext) -> None:
 
     context._max_num_blocks_in_streaming_gen_buffer = _SOURCE_BUFFER
     context.set_config(_POLICIES, [*ENABLED_BACKPRESSURE_POLICIES, Share])
+
+
+def _forget_past_tasks(op: Any) -> None:
+    """Drop what a map operator keeps of tasks whose output has been handed on."""
+    op._output_blocks_stats.clear()
+    queue = op._output_queue
+    for key in [key for key in queue._inner if key < queue._current_key]:
+        del queue._inner[key]
+        queue._finalized_keys.discard(key)
 
 
 def _rows(chunks: int) -> Iterator[pa.Table]:

@@ -154,9 +154,14 @@ def deal_shards(decode: Decode, *, deal: Deal, share: DecodeShare) -> "list[Data
     equalise; with one row a block and preserved order the plain split is exactly round-robin. And the executor's
     process starts here, beside those of the trainer, instead of after them.
     """
+    return list(stream(decode, deal=deal, share=share).streaming_split(deal.world, equal=False))
+
+
+def stream(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
+    """The chunks of a stage in order, as a lazy dataset whose executor keeps to `share`."""
     from ray.data import ExecutionOptions, ExecutionResources
 
-    dataset = _stream(decode, deal=deal, share=share)
+    dataset = _decoded_chunks(decode, deal=deal, share=share)
     dataset.context.target_max_block_size = SOURCE_BLOCK_BYTES
     hold_to_share(dataset.context)
     dataset.context.execution_options = ExecutionOptions(
@@ -166,10 +171,10 @@ def deal_shards(decode: Decode, *, deal: Deal, share: DecodeShare) -> "list[Data
             cpu=share.cpus, object_store_memory=share.object_store_bytes
         ),
     )
-    return list(dataset.streaming_split(deal.world, equal=False))
+    return dataset
 
 
-def _stream(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
+def _decoded_chunks(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
     import ray
     from ray.util.annotations import RayDeprecationWarning
 

@@ -1,6 +1,7 @@
 """The stream of a stage on a real cluster: what arrives, in which order, whatever decodes it."""
 
 import contextlib
+import gc
 import itertools
 import os
 import time
@@ -19,6 +20,7 @@ from lstcl_platform.orchestration.ingest import (
     DecodeShare,
     checked_batches,
     deal_shards,
+    stream,
 )
 
 SAMPLES = 48_000_000
@@ -154,6 +156,23 @@ def test_content_does_not_depend_on_how_many_tasks_decode_it(cluster):
     batch = many[1][0]
     np.testing.assert_array_equal(batch["picture"][:, 1, 2], batch["position"] % 251)
     assert [str(name) for name in batch["bad"]] == [f"video {p}" * (p % 3) for p in batch["position"]]
+
+
+@pytest.mark.cluster
+def test_the_executor_forgets_tasks_whose_chunks_were_handed_on(cluster):
+    from ray.data._internal.execution.operators.map_operator import MapOperator
+
+    deal = Deal(global_batch=1, world=1, steps=150)
+    before = {id(found) for found in gc.get_objects() if isinstance(found, MapOperator)}
+    kept = []
+    for number, _ in enumerate(
+        stream(RestlessDecode(0.0), deal=deal, share=share()).iter_batches(batch_size=1)
+    ):
+        if number == 140:
+            mine = [o for o in gc.get_objects() if isinstance(o, MapOperator) and id(o) not in before]
+            kept = [(len(op._output_blocks_stats), len(op._output_queue._inner)) for op in mine]
+    assert len(kept) == 2  # the source and the decode tasks
+    assert max(max(sizes) for sizes in kept) < 60
 
 
 @pytest.mark.cluster
