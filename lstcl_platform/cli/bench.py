@@ -48,7 +48,7 @@ def decode(
     """Samples a CPU second on one core, ours beside plain PyAV and the peers that are installed, in one run.
 
     `floor` opens, demuxes and decodes the fewest packets that the frames need and touches no pixel. `sequential` is
-    PyAV from the first frame on. Peers come with `pip install lstcl-platform[bench]`.
+    PyAV from the first frame on. Peers come with `pip install lstcl-platform\\[bench]`.
     """
     from lstcl_platform.cli.data import progress_bar
     from lstcl_platform.video.decode_bench import bench_decode
