@@ -112,6 +112,7 @@ def test_pretraining_fields_that_figure_2_leaves_out_are_known():
         "clips.short_stride",  # swept
         "clips.long_stride",  # swept
         "clips.if_not_disjoint",  # not read
+        "augment.jitter_order",  # torchvision's, which reference [19] uses
         "contrast_batch",
         "accumulation_steps",
         "precision",

@@ -21,7 +21,6 @@ from lstcl_platform.video.decoding import DecodeError, Frames, decode_clips
 from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
 from lstcl_platform.video.manifest import Manifest, VideoRow, check_usable
 from lstcl_platform.video.plan import EpochPlan
-from lstcl_platform.video.rand_augment import augment_labelled_clip
 from lstcl_platform.video.sampling import Clip, sample_clips, sample_labelled_clip, uniform_clips
 
 Batch = dict[str, npt.NDArray[Any]]
@@ -143,7 +142,11 @@ class FinetuneSamples:
         )
         (pixels,) = _cut(manifest, video, [clip], model=self.model, target_fps=fps)
         augment, seed = self.finetune.augment, self.finetune.seed
-        pixels = augment_labelled_clip(pixels, augment, seed=seed, epoch=epoch, video=row)
+        if augment.randaugment_ops or augment.erasing:
+            # Brings in torch and timm, seconds of start-up for every process that only plans or decodes.
+            from lstcl_platform.video.rand_augment import augment_labelled_clip
+
+            pixels = augment_labelled_clip(pixels, augment, seed=seed, epoch=epoch, video=row)
         return {"clip": pixels, "label": np.int64(video.label), "clips_padded": int(clip.padded)}
 
 
