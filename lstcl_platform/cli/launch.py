@@ -102,7 +102,7 @@ def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
     from lstcl_platform.cli.results import comparison_of
     from lstcl_platform.results.plots import plot_comparison
 
-    comparison = comparison_of(tracker, [name], metric="top1")
+    comparison = comparison_of(tracker, [name])
     if not any(cell.metrics for cell in comparison.cells):
         return []
     figure = folder / "comparison.png"
@@ -117,7 +117,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     from lstcl_platform.tracking.secrets import mask_text
 
     console, progress, told = make_console(), outcome.progress, progress_console()
-    comparison = comparison_of(outcome.tracker, names, metric="top1")
+    comparison = comparison_of(outcome.tracker, names)
     console.print(comparison_table(comparison, width=console.width))
     ran, cached = progress.count("finished"), progress.count("cached")
     say(told, f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed.")

@@ -39,7 +39,12 @@ class Counted(StrEnum):
 
 def compare(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", show_default=False)],
-    metric: Annotated[str, typer.Option(help="Metric that decides.")] = "top1",
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric that decides. Default: top1, or that of frozen features where nothing is finetuned."
+        ),
+    ] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     plot: Annotated[Path | None, typer.Option(help="Also write a figure: .png, .pdf or .svg.")] = None,
     cost: Annotated[
@@ -96,7 +101,9 @@ def status(
     console.print(experiments_table([(tracker.launch_state(n), tracker.trial_results(n)) for n in names]))
 
 
-def comparison_of(tracker: "Tracker", experiments: Sequence[str], *, metric: str) -> "Comparison":
+def comparison_of(
+    tracker: "Tracker", experiments: Sequence[str], *, metric: str | None = None
+) -> "Comparison":
     """The cells of `experiments` as tracking holds them now."""
     from lstcl_platform.results.compare import compare_trials
 

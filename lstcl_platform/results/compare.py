@@ -102,23 +102,30 @@ class Comparison:
         return list(dict.fromkeys(cell.experiment for cell in self.cells))
 
 
+LEADING = ("top1", "linear_top1", "knn_top1")
+"""What a comparison is about unless it is said: the finetuned model, or frozen features where nothing is finetuned."""
+
+
 def compare_trials(
     trials: Sequence[TrialResult],
     *,
-    metric: str = "top1",
+    metric: str | None = None,
     launch_metrics: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
     """Group `trials` by everything but seeds (swept fields named ``seed``) and summarise their metrics.
 
     Args:
         trials: of one or more experiments.
-        metric: the metric whose best mean is marked; a loss or error is better when lower.
+        metric: the metric whose best mean is marked; a loss or error is better when lower. None is the first of
+            `LEADING` that a finished trial has.
         launch_metrics: experiment -> metrics of its launch; those in `BASELINES` are kept.
 
     Raises:
         UserError: trials have finished, and none of them has `metric`.
     """
     known = {name for trial in trials if trial.status == "finished" for name in trial.metrics}
+    if metric is None:
+        metric = next((name for name in LEADING if name in known), LEADING[0])
     if known and metric not in known:
         raise UserError(f"--metric {metric}: no finished trial has it; there are: {', '.join(sorted(known))}")
     groups: dict[tuple[str, str, str], list[TrialResult]] = {}

@@ -1,7 +1,7 @@
 """What a study reads: the videos, their time grid, and what to do about damaged ones."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,8 +20,8 @@ class SyntheticSpec(Spec):
     """Training videos, spread evenly over the classes."""
     val_videos: PositiveInt = 180
     """Validation videos, spread evenly over the classes."""
-    side: PositiveInt = 64
-    """Height and width in pixels."""
+    side: Annotated[int, Field(gt=0, multiple_of=2)] = 64
+    """Height and width in pixels; even, as H.264 stores colour."""
     seconds: float = Field(default=10.0, gt=0)
     """Length of each video at 30 frames a second."""
     seed: Seed = 0

@@ -89,10 +89,8 @@ def synthesize(
         Videos rendered by this call.
 
     Raises:
-        UserError: a folder holds something else, or a set rendered from another spec; or `side` is odd.
+        UserError: a folder holds something else, or a set rendered from another spec.
     """
-    if spec.side % 2:
-        raise UserError(f"data.synthesize.side: {spec.side} is odd; H.264 in 4:2:0 takes even sizes only")
     jobs: list[_Job] = []
     opened: list[tuple[Path, _Identity]] = []
     splits: tuple[tuple[Split, Path, int], ...] = (

@@ -51,6 +51,14 @@ def test_unknown_metric_names_the_known(stride_trials: list[TrialResult]) -> Non
         compare_trials(stride_trials, metric="top2")
 
 
+def test_frozen_features_decide_where_nothing_is_finetuned(make_trial: MakeTrial) -> None:
+    trials = [make_trial("a", {"x": 1}, knn_top1=0.5), make_trial("b", {"x": 2}, knn_top1=0.6)]
+    comparison = compare_trials(trials)
+    assert comparison.metric == "knn_top1"
+    assert [cell.best for cell in comparison.cells] == [False, True]
+    assert compare_trials([make_trial("a", {"x": 1}, status="running")]).metric == "top1"
+
+
 def test_only_baselines_of_a_launch_are_kept(stride_trials: list[TrialResult]) -> None:
     metrics = {"study": {"baseline_majority": 0.24, "hours": 3.0}}
     assert compare_trials(stride_trials, launch_metrics=metrics).baselines == {

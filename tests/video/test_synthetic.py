@@ -4,6 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from lstcl_platform.specs.data import SyntheticSpec
 from lstcl_platform.specs.errors import UserError
@@ -147,9 +148,9 @@ def test_more_validation_videos_leave_the_training_set_as_it_is(tmp_path):
     assert synthesize(more, train=tmp_path / "train", val=tmp_path / "val_12", processes=1) == 12
 
 
-def test_an_odd_side_is_refused(tmp_path):
-    with pytest.raises(UserError, match="side: 17 is odd"):
-        render(tmp_path, SMALL.model_copy(update={"side": 17}))
+def test_an_odd_side_is_refused():
+    with pytest.raises(ValidationError, match="multiple of 2"):
+        SyntheticSpec(side=17)
 
 
 def test_one_frame_does_not_show_the_class(looks):
