@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstcl_platform.cli.data import default_manifest, progress_bar
+from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, default_manifest, progress_bar
 from lstcl_platform.cli.launch import AddressOption
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ _SHOWN = 50
 
 
 def check(
-    source: Annotated[
-        Path, typer.Argument(help="Folder with one folder a class, CSV of path,label, or manifest (Parquet).")
-    ],
+    source: Annotated[Path, typer.Argument(help=f"{SOURCE_HELP} Or a manifest (Parquet).")],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -30,6 +28,7 @@ def check(
         ),
     ] = None,
     form: Annotated[Literal["table", "json"], typer.Option("--format", help="Form of the report.")] = "table",
+    videos: VideosOption = None,
     address: AddressOption = None,
 ) -> None:
     """Decode every frame of every video of SOURCE and name what is wrong, in a report and in the manifest.
@@ -41,7 +40,7 @@ def check(
 
     target = output or (source if source.suffix.lower() == ".parquet" else default_manifest(source))
     with progress_bar(f"Checking {source}") as progress:
-        manifest = check_videos(source, address=address, progress=progress)
+        manifest = check_videos(source, address=address, videos=videos, progress=progress)
     manifest.save(target)
     if form == "json":
         typer.echo(json.dumps(_report(manifest, target), indent=2))
@@ -59,6 +58,7 @@ def _report(manifest: "Manifest", target: Path) -> dict[str, object]:
         "manifest": str(target),
         "digest": manifest.digest,
         "videos": len(manifest),
+        "published": manifest.published,
         "usable": len(manifest.usable),
         "kinds": dict(Counter(kind_of(problem) for _, problem in manifest.problems).most_common()),
         "problems": bad,
@@ -80,6 +80,8 @@ def _print_report(manifest: "Manifest", target: Path) -> None:
     for kind, count in [("sound", len(manifest.usable)), *counts.most_common()]:
         table.add_row(kind, str(count), f"{count / len(manifest):.1%}")
     console.print(table)
+    if manifest.published is not None:
+        typer.echo(f"{len(manifest)} of {manifest.published} of the published videos are here")
     for path, problem in manifest.problems[:_SHOWN]:
         typer.echo(f"{path}: {problem}")
     if len(manifest.problems) > _SHOWN:

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Index and inspect video datasets.", no_args_is_help=True)
 
+SOURCE_HELP = (
+    "Folder with one folder a class, CSV of path,label, or annotation of a published dataset: Kinetics train.csv, "
+    "Something-Something-V2 train.json, UCF101 trainlist01.txt, HMDB51 splits#train1."
+)
+VideosOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--videos", help="Folder of an annotation's videos. Default: below its folder or the one above."
+    ),
+]
+
 _PROBLEMS_SHOWN = 20
 
 
@@ -25,11 +36,12 @@ def data() -> None:
 
 @data_app.command()
 def index(
-    source: Annotated[Path, typer.Argument(help="Folder with one folder a class, or CSV of path,label.")],
+    source: Annotated[Path, typer.Argument(help=SOURCE_HELP)],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Parquet to write. Default: name of SOURCE in this folder."),
     ] = None,
+    videos: VideosOption = None,
 ) -> None:
     """Read every video of SOURCE once and write a manifest: frames, rate, size, digest, and what is wrong.
 
@@ -42,7 +54,7 @@ def index(
     target = output or default_manifest(source)
     previous = Manifest.load(target) if target.exists() else None
     with progress_bar(f"Indexing {source}") as progress:
-        manifest = index_videos(source, previous=previous, progress=progress)
+        manifest = index_videos(source, videos=videos, previous=previous, progress=progress)
     manifest.save(target)
     _summarise(manifest, target)
 
@@ -75,6 +87,8 @@ def _summarise(manifest: "Manifest", target: Path) -> None:
     names = Counter(manifest.labels[manifest.usable].tolist())
     fewest, most = min(names.values(), default=0), max(names.values(), default=0)
     typer.echo(f"videos    {videos} ({usable} usable)")
+    if manifest.published is not None:
+        typer.echo(f"published {videos} of {manifest.published} of the published videos are here")
     typer.echo(f"classes   {len(manifest.classes)} ({fewest} to {most} usable videos in those that have any)")
     typer.echo(f"hours     {manifest.hours:.2f}")
     typer.echo(f"digest    {manifest.digest}")

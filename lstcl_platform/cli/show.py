@@ -79,15 +79,15 @@ def _video(source: Path, row: int | None) -> "tuple[Path, VideoRow]":
     from dataclasses import asdict
 
     from lstcl_platform.video.indexing import manifest_of
+    from lstcl_platform.video.layouts.listing import Listed, Listing
     from lstcl_platform.video.manifest import Manifest
     from lstcl_platform.video.probe import probe
-    from lstcl_platform.video.sources import Listed
 
     if source.suffix.lower() != ".parquet":
         if row is not None:
             raise UserError(f"--row {row}: {source} is one video; rows are those of a manifest")
-        listed = [Listed(source.name, 0, "")]
-        return source, manifest_of(source.parent, listed, [asdict(probe(source))]).row(0)
+        listing = Listing(root=source.parent, videos=[Listed(source.name, 0, "")])
+        return source, manifest_of(listing, [asdict(probe(source))]).row(0)
     manifest = Manifest.load(source)
     if row is None and not len(manifest.usable):
         raise UserError(f"{source}: no usable video")

@@ -20,22 +20,28 @@ _BATCH = 16
 
 
 def check_videos(
-    source: Path, *, address: str | None, progress: Callable[[int, int], None] | None = None
+    source: Path,
+    *,
+    address: str | None,
+    videos: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Decode every video of a folder, CSV or manifest, and index it anew with all that is wrong.
+    """Decode every video of a folder, annotation or manifest, and index it anew with all that is wrong.
 
     Args:
         source: as `open_manifest`; what a manifest already says of its videos is not believed.
         address: Ray cluster (`auto` or HOST:PORT), whose nodes see the videos under the same path; None starts a
             local one.
+        videos: folder of the videos of an annotation, where they do not lie near it.
         progress: called with (videos done, videos in all).
 
     Raises:
         UserError: the source is wrong, or no cluster answers.
     """
-    root, listed = list_source(source)
+    listing = list_source(source, videos=videos)
     found: dict[int, Probe] = {}
-    files = [{"row": row, "file": str((root / video.path).resolve())} for row, video in enumerate(listed)]
+    paths = [str((listing.root / video.path).resolve()) for video in listing.videos]
+    files = [{"row": row, "file": path} for row, path in enumerate(paths)]
     with connected(address):
         import ray.data
 
@@ -46,7 +52,7 @@ def check_videos(
             found[row["row"]] = Probe(**json.loads(row["facts"]))
             if progress is not None:
                 progress(len(found), len(files))
-    return manifest_of(root, listed, [asdict(found[row]) for row in range(len(files))])
+    return manifest_of(listing, [asdict(found[row]) for row in range(len(files))])
 
 
 def _probe_batch(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

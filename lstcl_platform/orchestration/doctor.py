@@ -186,8 +186,8 @@ def _list(source: str) -> Iterator[str]:
         paths = manifest.table.column("path").to_pylist()
         yield from (str(Path(manifest.root) / paths[row]) for row in manifest.usable)
         return
-    root, listed = list_videos(Path(source))
-    yield from (str(root / video.path) for video in listed)
+    listing = list_videos(Path(source))
+    yield from (str(listing.root / video.path) for video in listing.videos)
 
 
 def _spread(videos: list[str]) -> list[str]:

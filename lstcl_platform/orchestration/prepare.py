@@ -96,6 +96,7 @@ def _index(source: str, *, folder: Path, view: View) -> IndexedData:
     bad = manifest.problems
     view.message(
         f"{source}: {len(manifest)} videos, {len(manifest.classes)} classes, {manifest.hours:.2f} h"
+        + ("" if manifest.published is None else f", of {manifest.published} published")
         + (f"; {len(bad)} unusable:" if bad else "")
     )
     for path, problem in bad:

@@ -32,7 +32,9 @@ class DataSpec(Spec):
     """The videos of a study."""
 
     train: str
-    """Folder with one folder a class, `path,label` CSV, or Parquet manifest. Relative to the spec file."""
+    """Folder with one folder a class, `path,label` CSV, Parquet manifest, or annotation of a published dataset:
+    Kinetics `train.csv`, Something-Something-V2 `train.json`, UCF101 `trainlist01.txt`, HMDB51 `splits#train1` (its
+    folder of split files). Relative to the spec file."""
     val: str
     """The same, for evaluation."""
     pretrain: str | None = None

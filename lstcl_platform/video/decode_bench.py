@@ -9,9 +9,9 @@ import numpy as np
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.video.decode_ways import WAYS, Sample, Way, available_ways, one_thread
+from lstcl_platform.video.layouts.listing import VIDEO_SUFFIXES
 from lstcl_platform.video.probe import Probe, probe
 from lstcl_platform.video.sampling import Box, Clip, random_box
-from lstcl_platform.video.sources import VIDEO_SUFFIXES
 
 _AREA, _ASPECT = (0.2, 0.766), (0.75, 4 / 3)
 """Crops of the short and the long view (the paper's pretraining)."""

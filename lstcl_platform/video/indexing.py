@@ -1,4 +1,4 @@
-"""From a folder or CSV to a manifest, reading only the files that changed since the last time."""
+"""From a source to a manifest, reading only the files that changed since the last time."""
 
 import hashlib
 import os
@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.video.layouts.listing import Listed, Listing
 from lstcl_platform.video.manifest import Manifest, VideoRow
-from lstcl_platform.video.sources import Listed, list_videos
+from lstcl_platform.video.sources import list_videos
 
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -19,58 +20,71 @@ Progress = Callable[[int, int], None]
 
 
 def index_videos(
-    source: Path, *, previous: Manifest | None = None, progress: Progress | None = None
+    source: Path,
+    *,
+    videos: Path | None = None,
+    previous: Manifest | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
-    """Index every video of a folder or CSV; a damaged file becomes a row with a `problem`, never an error.
+    """Index every video of a source; a damaged file becomes a row with a `problem`, never an error.
 
     All packets of a file are demuxed (frames, rate, duration), its first frame is decoded (size, rotation)
     and its content is hashed. Damage further inside shows only when a sample is decoded.
 
     Args:
-        source: Folder with one folder a class (labels in sorted order of the names), or CSV of path,label
-            with paths relative to the CSV; labels are integers from 0, or names (numbered in sorted order).
+        source: Folder with one folder a class, CSV, or annotation of a published dataset (`video.sources`).
+        videos: Folder of the videos of an annotation, where they do not lie near it.
         previous: Manifest of the same source; files of equal size and modification time are not read again.
         progress: Called after every video.
 
     Raises:
-        UserError: The source is missing, names no video, or a line of the CSV is wrong.
+        UserError: The source is missing, names no video, or a line of it is wrong.
     """
-    root, listed = list_videos(Path(source))
+    listing = list_videos(Path(source), videos=videos)
     known = {} if previous is None else {row.path: row for row in _rows(previous)}
-    jobs = [(root / video.path, known.get(video.path)) for video in listed]
+    jobs = [(listing.root / video.path, known.get(video.path)) for video in listing.videos]
     found: list[dict[str, object]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for facts in pool.map(lambda job: _facts(*job), jobs):
             found.append(facts)
             if progress is not None:
-                progress(len(found), len(listed))
-    return manifest_of(root, listed, found)
+                progress(len(found), len(jobs))
+    return manifest_of(listing, found)
 
 
-def list_source(source: Path) -> tuple[Path, list[Listed]]:
-    """Root folder and videos of a folder, CSV or manifest Parquet, in the order that numbers them.
+def list_source(source: Path, *, videos: Path | None = None) -> Listing:
+    """Videos of a folder, annotation or manifest Parquet, in the order that numbers them.
 
     Raises:
         UserError: As `list_videos` and `Manifest.load`.
     """
     if source.suffix.lower() != ".parquet":
-        return list_videos(source)
+        return list_videos(source, videos=videos)
+    if videos is not None:
+        raise UserError(f"{source}: a manifest knows the folder of its videos; leave {videos} out")
     manifest = Manifest.load(source)
-    return manifest.root, [Listed(row.path, row.label, row.label_name) for row in _rows(manifest)]
+    return Listing(
+        root=manifest.root,
+        videos=[Listed(row.path, row.label, row.label_name) for row in _rows(manifest)],
+        classes=manifest.stated_classes,
+        published=manifest.published,
+        annotations=(source,),
+    )
 
 
-def manifest_of(root: Path, listed: Sequence[Listed], found: Sequence[dict[str, object]]) -> Manifest:
+def manifest_of(listing: Listing, found: Sequence[dict[str, object]]) -> Manifest:
     """Manifest of videos and the fields of the `Probe` of each."""
-    rows = [
-        _row(number, video, facts) for number, (video, facts) in enumerate(zip(listed, found, strict=True))
-    ]
-    return Manifest.from_rows(rows, root=root)
+    pairs = zip(listing.videos, found, strict=True)
+    rows = [_row(number, video, facts) for number, (video, facts) in enumerate(pairs)]
+    return Manifest.from_rows(
+        rows, root=listing.root, stated_classes=listing.classes, published=listing.published
+    )
 
 
 def open_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest:
-    """Manifest of a folder, CSV or manifest Parquet, indexed at most once.
+    """Manifest of a folder, annotation or manifest Parquet, indexed at most once.
 
-    A folder's or CSV's manifest is kept in `cache_dir` and checked by listing the files and comparing sizes
+    That of a folder or annotation is kept in `cache_dir` and checked by listing the files and comparing sizes
     and modification times. The files of a Parquet are checked for presence and size only (copying a dataset
     changes modification times); a row that fails gets a `problem`.
 
@@ -96,15 +110,16 @@ def known_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest | N
     source = Path(source)
     if source.suffix.lower() == ".parquet":
         return _check_files(Manifest.load(source))
-    root, listed = list_videos(source)
+    listing = list_videos(source)
     previous = _load_if_readable(manifest_cache(source, cache_dir=cache_dir))
-    if previous is None or not _is_current(Manifest(previous.table, root), listed):
+    if previous is None:
         return None
-    return Manifest(previous.table, root)
+    moved = replace(previous, root=listing.root)
+    return moved if _is_current(moved, listing) else None
 
 
 def manifest_cache(source: str | Path, *, cache_dir: str | Path) -> Path:
-    """Where `open_manifest` keeps the manifest of a folder or CSV."""
+    """Where `open_manifest` keeps the manifest of a folder or annotation."""
     name = hashlib.sha256(Path(source).resolve().as_posix().encode()).hexdigest()[:16]
     return Path(cache_dir) / f"{name}.parquet"
 
@@ -143,10 +158,12 @@ def _unchanged(path: Path, known: VideoRow) -> bool:
     return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.modified_ns)
 
 
-def _is_current(manifest: Manifest, listed: Sequence[Listed]) -> bool:
+def _is_current(manifest: Manifest, listing: Listing) -> bool:
+    if (manifest.stated_classes, manifest.published) != (listing.classes, listing.published):
+        return False
     columns = (manifest.table[name].to_pylist() for name in ("path", "label", "label_name"))
     if [tuple(row) for row in zip(*columns, strict=True)] != [
-        (v.path, v.label, v.label_name) for v in listed
+        (v.path, v.label, v.label_name) for v in listing.videos
     ]:
         return False
     return all(_unchanged(manifest.root / row.path, row) for row in _rows(manifest))
@@ -161,7 +178,8 @@ def _check_files(manifest: Manifest) -> Manifest:
     if problems == [row.problem for row in rows]:
         return manifest
     checked = [replace(row, problem=problem) for row, problem in zip(rows, problems, strict=True)]
-    return Manifest.from_rows(checked, root=manifest.root)
+    table = Manifest.from_rows(checked, root=manifest.root).table
+    return replace(manifest, table=table)
 
 
 def _file_problem(path: Path, row: VideoRow) -> str | None:

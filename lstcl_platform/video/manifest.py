@@ -1,6 +1,7 @@
 """The manifest: a Parquet index of a dataset, one row a video, and the reason why a video is unusable."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ SCHEMA = pa.schema(
     ]
 )
 _ROOT_KEY = b"lstcl_platform.root"
+_CLASSES_KEY = b"lstcl_platform.classes"
+_PUBLISHED_KEY = b"lstcl_platform.published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,23 @@ class Manifest:
     """Columns of `SCHEMA`."""
     root: Path
     """Folder that the paths are relative to."""
+    stated_classes: tuple[str, ...] | None = None
+    """Names of the labels from 0 on, where the dataset's layout says them."""
+    published: int | None = None
+    """Videos that the dataset was published with, where only those that are here have a row."""
 
     @classmethod
-    def from_rows(cls, rows: Sequence[VideoRow], *, root: Path) -> "Manifest":
+    def from_rows(
+        cls,
+        rows: Sequence[VideoRow],
+        *,
+        root: Path,
+        stated_classes: tuple[str, ...] | None = None,
+        published: int | None = None,
+    ) -> "Manifest":
         """Build a manifest from rows in order; `row` numbers are assigned by position."""
         columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
-        return cls(pa.table(columns, schema=SCHEMA), root)
+        return cls(pa.table(columns, schema=SCHEMA), root, stated_classes, published)
 
     @classmethod
     def load(cls, path: str | Path) -> "Manifest":
@@ -106,8 +120,14 @@ class Manifest:
                 f"{path}: not a video manifest: column {', '.join(missing)} is missing; "
                 f"write one with `lstcl-platform data index SOURCE -o {path.name}`"
             )
-        stored = (table.schema.metadata or {}).get(_ROOT_KEY, b".").decode()
-        return cls(table.select(SCHEMA.names).cast(SCHEMA), Path(os.path.normpath(path.parent / stored)))
+        said = table.schema.metadata or {}
+        classes = json.loads(said.get(_CLASSES_KEY, b"null"))
+        return cls(
+            table.select(SCHEMA.names).cast(SCHEMA),
+            Path(os.path.normpath(path.parent / said.get(_ROOT_KEY, b".").decode())),
+            None if classes is None else tuple(classes),
+            json.loads(said.get(_PUBLISHED_KEY, b"null")),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the manifest as Parquet, atomically.
@@ -121,7 +141,12 @@ class Manifest:
         near = root.is_relative_to(folder) or folder.is_relative_to(root)
         stored = Path(os.path.relpath(root, folder)).as_posix() if near else root.as_posix()
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        pq.write_table(self.table.replace_schema_metadata({_ROOT_KEY: stored.encode()}), temporary)
+        said = {
+            _ROOT_KEY: stored,
+            _CLASSES_KEY: json.dumps(self.stated_classes),
+            _PUBLISHED_KEY: json.dumps(self.published),
+        }
+        pq.write_table(self.table.replace_schema_metadata(said), temporary)
         os.replace(temporary, path)
 
     def __len__(self) -> int:
@@ -129,8 +154,11 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over path, label, content digest and usability of every row: equal on every machine."""
-        fold = hashlib.sha256()
+        """SHA-256 over the label map and path, label, content digest and usability of every row.
+
+        Equal on every machine.
+        """
+        fold = hashlib.sha256(f"{self.label_map}\n".encode())
         columns = (self.table[name].to_pylist() for name in ("path", "label", "digest", "problem"))
         for path, label, digest, problem in zip(*columns, strict=True):
             fold.update(f"{path}\0{label}\0{digest}\0{problem is None}\n".encode())
@@ -148,10 +176,20 @@ class Manifest:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Name of every label, from 0 to the largest; a label that no video has is named by its number."""
+        """Name of every label, from 0 on: as stated, or to the largest that a video has.
+
+        A label that no video has is then named by its number.
+        """
+        if self.stated_classes is not None:
+            return list(self.stated_classes)
         pairs = zip(self.table["label"].to_pylist(), self.table["label_name"].to_pylist(), strict=True)
         names: dict[int, str] = dict(pairs)
         return [names.get(label, str(label)) for label in range(max(names, default=-1) + 1)]
+
+    @cached_property
+    def label_map(self) -> str:
+        """SHA-256 of `classes`: what the labels mean."""
+        return hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()
 
     @cached_property
     def problems(self) -> list[tuple[str, str]]:
@@ -196,21 +234,32 @@ def check_usable(manifest: Manifest, *, max_bad_fraction: float) -> None:
 
 
 def check_same_classes(train: Manifest, val: Manifest) -> None:
-    """Refuse two splits whose labels do not mean the same.
+    """Refuse two splits whose label maps differ.
+
+    Where a map was made from the labels that occur, a split may lack classes, as long as those it has are the same.
 
     Raises:
         UserError: A label has another name in `val` than in `train`, or does not occur in `train`.
     """
+    if val.label_map == train.label_map:
+        return
+    maps = f"(label maps {train.label_map[:10]} and {val.label_map[:10]})"
+    both_stated = train.stated_classes is not None and val.stated_classes is not None
     if len(val.classes) > len(train.classes):
         extra = ", ".join(val.classes[len(train.classes) :][:3])
         raise UserError(
             f"{val.root}: {len(val.classes)} classes, but the training videos in {train.root} have only "
-            f"{len(train.classes)}: {extra} cannot be learned"
+            f"{len(train.classes)}: {extra} cannot be learned {maps}"
         )
     present = set(val.labels.tolist())
     for label, (ours, theirs) in enumerate(zip(train.classes, val.classes, strict=False)):
-        if ours != theirs and label in present:
+        if ours != theirs and (both_stated or label in present):
             raise UserError(
                 f"{val.root}: label {label} is '{theirs}', but '{ours}' in {train.root}: "
-                "both splits need the same classes"
+                f"both splits need the same classes {maps}"
             )
+    if both_stated:
+        raise UserError(
+            f"{val.root}: {len(val.classes)} classes, but {len(train.classes)} in {train.root}: '"
+            f"{train.classes[len(val.classes)]}' is missing {maps}"
+        )

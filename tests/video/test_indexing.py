@@ -130,3 +130,18 @@ def test_hundreds_of_files_are_checked_in_well_under_a_second(tmp_path):
     started = time.process_time()
     assert isinstance(open_manifest(tmp_path / "set", cache_dir=tmp_path / "cache"), Manifest)
     assert time.process_time() - started < 1
+
+
+def test_a_published_dataset_is_indexed_once_and_again_when_a_video_comes_back(tmp_path, probed):
+    make_video(tmp_path / "train" / "xy_000010_000020.mp4", frames=2, side=16)
+    source = tmp_path / "train.csv"
+    source.write_text("label,youtube_id,time_start,time_end,split\nb,xy,10,20,train\na,gone,0,10,train\n")
+    first = open_manifest(source, cache_dir=tmp_path / "cache")
+    assert (first.published, first.classes, first.labels.tolist()) == (2, ["a", "b"], [1])
+    probed.clear()
+    assert open_manifest(source, cache_dir=tmp_path / "cache").digest == first.digest
+    assert probed == []
+    make_video(tmp_path / "train" / "gone_000000_000010.mp4", frames=2, side=16)
+    again = open_manifest(source, cache_dir=tmp_path / "cache")
+    assert again.labels.tolist() == [1, 0]
+    assert probed == ["gone_000000_000010.mp4"]

@@ -101,6 +101,31 @@ def test_splits_must_agree_on_labels(tmp_path):
         check_same_classes(train, build(tmp_path, [row(0), row(1, label=2, label_name="c")]))
 
 
+def test_what_labels_mean_is_part_of_the_digest(tmp_path):
+    named = build(tmp_path, [row(0), row(1, label=1, label_name="b")])
+    assert named.digest != build(tmp_path, [row(0), row(1, label=1, label_name="c")]).digest
+    assert named.digest == replace(named, stated_classes=("a", "b")).digest
+    assert named.digest != replace(named, stated_classes=("a", "b", "c")).digest
+
+
+def test_what_the_layout_states_is_kept(tmp_path):
+    stated = replace(build(tmp_path, [row(0)]), stated_classes=("a", "b"), published=7)
+    stated.save(tmp_path / "m.parquet")
+    loaded = Manifest.load(tmp_path / "m.parquet")
+    assert (loaded.classes, loaded.published, loaded.digest) == (["a", "b"], 7, stated.digest)
+
+
+def test_stated_label_maps_must_be_equal(tmp_path):
+    rows = build(tmp_path, [row(0)])
+    train = replace(rows, stated_classes=("a", "b", "c"))
+    check_same_classes(train, rows)
+    check_same_classes(train, train)
+    with pytest.raises(UserError, match=r"label 1 is 'x', but 'b' .*label maps \w{10} and \w{10}"):
+        check_same_classes(train, replace(rows, stated_classes=("a", "x", "c")))
+    with pytest.raises(UserError, match=r"2 classes, but 3 .* 'c' is missing"):
+        check_same_classes(train, replace(rows, stated_classes=("a", "b")))
+
+
 def test_the_index_side_needs_no_torch():
     code = (
         "import sys, lstcl_platform.video.manifest, lstcl_platform.video.plan, lstcl_platform.video.sampling;"

@@ -5,7 +5,7 @@ from lstcl_platform.video.sources import list_videos
 
 
 def listed(source):
-    return [(video.path, video.label, video.label_name) for video in list_videos(source)[1]]
+    return [(video.path, video.label, video.label_name) for video in list_videos(source).videos]
 
 
 def write(tmp_path, text, name="train.csv"):
@@ -80,8 +80,10 @@ def test_wrong_sources_are_refused(tmp_path):
         list_videos(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no video found; expected one folder a class"):
         list_videos(tmp_path)
-    with pytest.raises(UserError, match=r"data\.json: not a data source; allowed: a folder"):
-        list_videos(write(tmp_path, "{}", "data.json"))
+    with pytest.raises(
+        UserError, match=r"data\.yaml: not a data source; allowed: .*a folder with one folder a class"
+    ):
+        list_videos(write(tmp_path, "{}", "data.yaml"))
     (tmp_path / "loose.mp4").touch()
     with pytest.raises(UserError, match=r"1 videos \(loose\.mp4\) lie beside the class folders"):
         list_videos(tmp_path)
