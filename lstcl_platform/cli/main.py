@@ -6,6 +6,7 @@ import typer
 
 from lstcl_platform.cli import check, control, doctor, export, launch, plan, results, show, synthesize
 from lstcl_platform.cli.bench import bench_app
+from lstcl_platform.cli.bench_step import step
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import UserError
 
@@ -29,6 +30,7 @@ data_app.command("check")(check.check)
 data_app.command("show")(show.show)
 data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")
+bench_app.command("step")(step)
 app.add_typer(bench_app, name="bench")
 
 

@@ -1,6 +1,6 @@
 """From a backbone's name to the module."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from lstcl_platform.models.backbone import Backbone
@@ -59,7 +59,9 @@ the first hundreds of steps, all it is given; 0.07 is about Xavier's value there
 """
 
 
-def backbone_of(model: ModelSpec, *, drop_path: float = 0.0) -> Backbone:
+def backbone_of(
+    model: ModelSpec, *, drop_path: float = 0.0, depth: tuple[int, ...] | None = None
+) -> Backbone:
     """The backbone that a study asks for, with random weights; arguments and errors as in `build_backbone`."""
     return build_backbone(
         model.name,
@@ -67,11 +69,18 @@ def backbone_of(model: ModelSpec, *, drop_path: float = 0.0) -> Backbone:
         image_size=model.image_size,
         drop_path=drop_path,
         attention=model.attention,
+        depth=depth,
     )
 
 
 def build_backbone(
-    name: str, *, frames: int, image_size: int, drop_path: float = 0.0, attention: AttentionKind = "divided"
+    name: str,
+    *,
+    frames: int,
+    image_size: int,
+    drop_path: float = 0.0,
+    attention: AttentionKind = "divided",
+    depth: tuple[int, ...] | None = None,
 ) -> Backbone:
     """Build a backbone with random weights (drawn from torch's global generator).
 
@@ -81,6 +90,7 @@ def build_backbone(
         image_size: Height and width in pixels, at least one patch.
         drop_path: Stochastic depth of the last block, in [0, 1).
         attention: How a TimeSformer attends; the others know `divided` only, which there says nothing.
+        depth: Blocks in all (TimeSformer) or of each stage (Swin) instead of the size's own.
 
     Returns:
         Module (B, 3, T, H, W) float -> (B, feature_dim).
@@ -93,6 +103,8 @@ def build_backbone(
         near = get_close_matches(name, BACKBONES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}{hint}")
+    if depth is not None:
+        size = _with_depth(name, size, depth)
     pixels = size.patch if isinstance(size, TimeSformerSize) else size.patch[1]
     if frames < 1 or image_size < pixels:
         smallest = f"1 frame of {pixels} x {pixels} pixels"
@@ -124,3 +136,12 @@ def build_backbone(
         drop_path=drop_path,
         init_std=size.init_std,
     )
+
+
+def _with_depth(
+    name: str, size: SwinSize | TimeSformerSize, depth: tuple[int, ...]
+) -> SwinSize | TimeSformerSize:
+    wanted = 1 if isinstance(size, TimeSformerSize) else len(size.depths)
+    if len(depth) != wanted or min(depth) < 1:
+        raise UserError(f"{name}: depth takes {wanted} numbers from 1, not {list(depth)}")
+    return replace(size, depth=depth[0]) if isinstance(size, TimeSformerSize) else replace(size, depths=depth)
