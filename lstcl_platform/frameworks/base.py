@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lstcl_platform.frameworks.pairs import retrieval_top1, unit_rows
 from lstcl_platform.frameworks.workers import gather
@@ -31,6 +32,9 @@ class Framework(nn.Module, ABC):
     momentum: float | None = None
     """Momentum of the key encoder in the next forward pass, in [0, 1]; the loop sets it every step. None: there
     is no such encoder."""
+    trunk_parts: int = 1
+    """Pieces in which the batch passes the trunk, each computed again in the backward pass, so that only one piece's
+    activations are held at a time; heads and loss see the whole batch (Gao et al. 2021, "GradCache"). Divides B."""
     stats: dict[str, Tensor]
     """Diagnostics of the last forward pass: detached scalars on its device, of this worker's videos."""
     observed: dict[str, Tensor]
@@ -67,7 +71,7 @@ class Framework(nn.Module, ABC):
             Scalar; its mean over workers is the loss of the joined batch. B must be equal on all workers.
         """
         clips = torch.cat([short, long])
-        features = self.backbone(clips).chunk(2)
+        features = self._features(self.backbone, clips).chunk(2)
         projections = [self.projector(view) for view in features]
         queries = [self.predictor(view) for view in projections]
         with torch.no_grad():
@@ -80,6 +84,19 @@ class Framework(nn.Module, ABC):
                 self.stats = {"retrieval_top1": retrieval_top1(q_short, k_long)}
                 self.observed = {"feature": features[0].detach(), "embedding": projections[0].detach()}
             return (self._loss(q_short, k_long) + self._loss(q_long, k_short)) * self.loss_scale
+
+    def _features(self, trunk: Backbone, clips: Tensor) -> Tensor:
+        """(2B, 3, T, H, W) -> (2B, feature_dim), both views of `trunk_parts` groups of videos one after another."""
+        if self.trunk_parts == 1:
+            whole: Tensor = trunk(clips)
+            return whole
+        views = clips.view(2, -1, *clips.shape[1:])
+        features: list[Tensor] = []
+        for part in views.chunk(self.trunk_parts, dim=1):
+            rows = part.flatten(0, 1)
+            kept = checkpoint(trunk, rows, use_reentrant=False) if torch.is_grad_enabled() else trunk(rows)
+            features.append(kept.view(2, -1, trunk.feature_dim))
+        return torch.cat(features, dim=1).flatten(0, 1)
 
     @abstractmethod
     def _keys(self, clips: Tensor, projections: Sequence[Tensor]) -> list[Tensor]:

@@ -47,7 +47,8 @@ class MomentumFramework(Framework):
 
     def _keys(self, clips: Tensor, projections: Sequence[Tensor]) -> list[Tensor]:
         self._update_momentum_encoder()
-        return [self.momentum_projector(view) for view in self.momentum_backbone(clips).chunk(2)]
+        keys = self._features(self.momentum_backbone, clips)
+        return [self.momentum_projector(view) for view in keys.chunk(2)]
 
     def _update_momentum_encoder(self) -> None:
         averaged = list(_parameters(self.momentum_backbone, self.momentum_projector))

@@ -54,7 +54,7 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         if q.dtype in (torch.bfloat16, torch.float16):
             return _plain(q, k, v, bias)
         if torch.is_grad_enabled() and bias.requires_grad:
-            out: Tensor = _Recomputed.apply(q, k, v, bias)
+            out: Tensor = _recomputed(q, k, v, bias)
             return out
     return _fused(q, k, v, bias)
 
@@ -86,11 +86,13 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *output_grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        bias = ctx.saved_tensors[3]
+        # Read once: a checkpointed block computes them again at each reading.
+        saved = ctx.saved_tensors
+        bias = saved[3]
         # (items, rows of the bias, G, N, D): windows that share a bias are items like the clips.
         q, k, v, out, outer = (
             x if len(bias) > 1 else x.flatten(0, 1).unsqueeze(1)
-            for x in (*ctx.saved_tensors[:3], ctx.saved_tensors[4], output_grads[0])
+            for x in (*saved[:3], saved[4], output_grads[0])
         )
         scale = q.shape[-1] ** -0.5
         grads = q.new_empty((3, *q.shape))
@@ -108,6 +110,13 @@ class _Recomputed(torch.autograd.Function):
             bias_grad[row, heads] += logits_grad.sum(0)
         query_grad, key_grad, value_grad = grads.view(3, *output_grads[0].shape)
         return query_grad, key_grad, value_grad, bias_grad
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it untyped
+def _recomputed(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    # The compiler would unroll the loop over pieces, of which there can be hundreds.
+    out: Tensor = _Recomputed.apply(q, k, v, bias)
+    return out
 
 
 def _pieces(shape: torch.Size) -> Iterator[tuple[slice, int, slice]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lstcl_platform.models.attention import window_attention
 from lstcl_platform.models.backbone import Backbone
+from lstcl_platform.models.block import TransformerBlock, through
 from lstcl_platform.models.stochastic import DropPath
 from lstcl_platform.models.windows import (
     Reordering,
@@ -103,7 +104,7 @@ class WindowAttention(nn.Module):
         return projected
 
 
-class Block(nn.Module):
+class Block(TransformerBlock):
     """Pre-norm transformer block on tokens in window order."""
 
     def __init__(self, dim: int, heads: int, window: Size3, *, drop_path: float) -> None:
@@ -178,7 +179,7 @@ class Stage(nn.Module):
                 x = _reorder(x, layout.shift if want_shift else layout.unshift)
                 is_shifted = want_shift
             order = layout.shifted if want_shift and layout.shifted is not None else layout.plain
-            x = block(x, order, index)
+            x = through(block, x, order, index)
         return _reorder(x, layout.unshift) if is_shifted else x
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lstcl_platform.models.attention import row_attention
 from lstcl_platform.models.backbone import Backbone
+from lstcl_platform.models.block import TransformerBlock, through
 from lstcl_platform.models.stochastic import DropPath
 
 AttentionKind = Literal["divided", "joint", "space_only"]
@@ -41,7 +42,7 @@ class Attention(nn.Module):
         return projected
 
 
-class Block(nn.Module):
+class Block(TransformerBlock):
     """ViT's pre-norm block: all tokens of a row attend one another."""
 
     def __init__(self, dim: int, heads: int, *, drop_path: float) -> None:
@@ -165,7 +166,7 @@ class TimeSformer(Backbone):
             patches = patches.transpose(1, 2) + self._times(frames)
             x = torch.cat((cls.expand(batch, -1, -1), patches.flatten(1, 2)), dim=1)
         for block in self.blocks:
-            x = block(x, frames)
+            x = through(block, x, frames)
         # Of (B, 1, D), or of (B, T, D) where frames are apart.
         feature: Tensor = self.norm(x[:, 0].view(batch, -1, dim).mean(1))
         return feature

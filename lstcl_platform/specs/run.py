@@ -19,6 +19,12 @@ class ResourcesSpec(Spec):
     """CPUs reserved for a training process (not for decoding)."""
     threads_per_worker: PositiveInt = 1
     """Torch threads of a training process on CPU; part of the numerics fingerprint."""
+    compile: bool = False
+    """Compile each block of the backbone with torch.compile; needs a C++ compiler on every node, on a GPU Triton
+    (which comes with torch). Part of the numerics fingerprint."""
+    checkpoint_activations: bool = False
+    """Keep only the input of each block for the backward pass, which computes the rest a second time: about a third
+    more arithmetic, a fraction of the memory, the same bits."""
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
     """What one worker's device can do at the stage's precision, in 10^12 operations a second (H100 SXM in bf16:
     989); pretraining then logs the model FLOP utilisation. Null leaves it out."""

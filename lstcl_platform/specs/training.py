@@ -141,9 +141,12 @@ class PretrainSpec(Spec):
     batch_size: PositiveInt = 512
     """Videos a step over all workers (global batch)."""
     contrast_batch: PositiveInt | None = None
-    """Videos that negatives and BatchNorm see together; must be batch_size / accumulation_steps."""
+    """Videos that negatives and BatchNorm see together: batch_size, or batch_size / accumulation_steps; null is
+    batch_size."""
     accumulation_steps: PositiveInt = 1
-    """Backward passes an optimizer step; above 1 the contrast batch shrinks and must be stated."""
+    """Pieces in which a step's batch passes the backbone, to save memory. With the whole batch as contrast_batch every
+    piece passes it twice forward, once more than else, and the loss stays that of the whole batch; with
+    batch_size / accumulation_steps each piece is a batch of its own to negatives and BatchNorm."""
     lr_base: float = Field(default=1.5e-4, gt=0)
     """Learning rate at batch 256; scaled by batch_size / 256."""
     weight_decay: float = Field(default=0.1, ge=0)
@@ -167,18 +170,23 @@ class PretrainSpec(Spec):
             )
             return
         seen = self.batch_size // self.accumulation_steps
-        if self.effective_contrast_batch != seen:
+        if self.effective_contrast_batch not in (self.batch_size, seen):
             yield Relation(
                 fields=("contrast_batch", "batch_size", "accumulation_steps"),
                 text=f"with batch_size {self.batch_size} and accumulation_steps {self.accumulation_steps} "
-                f"negatives and BatchNorm see {seen} videos, not {self.effective_contrast_batch}: "
-                f"write contrast_batch: {seen} if that is meant",
+                f"negatives and BatchNorm see {self.batch_size} videos or {seen}, "
+                f"not {self.effective_contrast_batch}",
             )
 
     @property
     def effective_contrast_batch(self) -> int:
         """Videos that negatives and BatchNorm statistics are taken over."""
         return self.batch_size if self.contrast_batch is None else self.contrast_batch
+
+    @property
+    def contrasts(self) -> int:
+        """Losses a step, each of one contrast batch."""
+        return self.batch_size // self.effective_contrast_batch
 
 
 class FinetuneAugmentSpec(Spec):

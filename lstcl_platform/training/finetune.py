@@ -22,6 +22,7 @@ from lstcl_platform.training.optimizer import finetune_optimizer, set_learning_r
 from lstcl_platform.training.precision import autocast, grad_scaler
 from lstcl_platform.training.schedules import warmup_cosine
 from lstcl_platform.training.seeding import repeatable
+from lstcl_platform.training.speed_up import speed_up
 from lstcl_platform.training.trainee import Trainee, fetch_weights
 from lstcl_platform.training.transfer import HostBatch
 from lstcl_platform.video.augmentation import normalise_clips
@@ -67,6 +68,7 @@ def finetune(
             fetch_weights(backbone, context.parent_weights)
         classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
         share_batch(classifier, BatchShare(rank=context.rank, world_size=context.world_size))
+        speed_up(classifier, stage_spec.resources)
         trainee = Trainee(
             model=classifier,
             optimizer=finetune_optimizer(
@@ -81,7 +83,11 @@ def finetune(
             global_batch=spec.batch_size,
             seed=spec.seed,
             columns=("clip", "label"),
-            fingerprint=numerics_fingerprint(context, micro_batch=spec.batch_size // context.world_size),
+            fingerprint=numerics_fingerprint(
+                context,
+                micro_batch=spec.batch_size // context.world_size,
+                compiled=stage_spec.resources.compile,
+            ),
         )
         loop = Loop(trainee, context, course)
         step = _Step(

@@ -14,7 +14,9 @@ from lstcl_platform.training.context import StageContext
 LIBRARIES = ("torch", "torchvision", "timm", "kornia", "pillow", "av", "numpy")
 
 
-def numerics_fingerprint(context: StageContext, *, micro_batch: int) -> dict[str, Any]:
+def numerics_fingerprint(
+    context: StageContext, *, micro_batch: int, compiled: bool = False
+) -> dict[str, Any]:
     """How this process computes, as JSON values.
 
     Two runs of a stage on CPU with equal fingerprints give equal bits; on a GPU they agree to rounding.
@@ -22,6 +24,7 @@ def numerics_fingerprint(context: StageContext, *, micro_batch: int) -> dict[str
     Args:
         context: of the stage.
         micro_batch: samples a rank passes through the model at once.
+        compiled: whether torch.compile makes the code of its blocks.
     """
     cuda = context.device.type == "cuda"
     return {
@@ -35,6 +38,7 @@ def numerics_fingerprint(context: StageContext, *, micro_batch: int) -> dict[str
         "float32_matmul": torch.get_float32_matmul_precision(),
         "cuda": torch.version.cuda if cuda else None,
         "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]  # torch's own
+        "compiler": "inductor" if compiled else None,
         "python": platform.python_version(),
         "lstcl_platform": __version__,
         **{name: _version(name) for name in LIBRARIES},

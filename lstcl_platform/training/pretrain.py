@@ -22,6 +22,7 @@ from lstcl_platform.training.optimizer import pretrain_optimizer, set_learning_r
 from lstcl_platform.training.precision import autocast, grad_scaler
 from lstcl_platform.training.schedules import cosine_momentum, warmup_cosine
 from lstcl_platform.training.seeding import repeatable
+from lstcl_platform.training.speed_up import speed_up
 from lstcl_platform.training.trainee import Trainee
 from lstcl_platform.training.transfer import HostBatch
 from lstcl_platform.training.watch import CollapseWatch
@@ -44,7 +45,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         context: where the stage runs.
         batches: this rank's share of each step from the resumed step on: `short` and `long` uint8 (B, T, H,
             W, 3), `augment` float32 (B, 2, P), `bad` (B,). With accumulation, B / accumulation_steps rows a
-            micro-batch.
+            piece.
 
     Returns:
         Result on all ranks; its weights are the backbone's (the query encoder).
@@ -64,6 +65,8 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         start_from_public(backbone, stage_spec.model.init, context)
         framework = build_framework(spec.framework, backbone).to(context.device)
         share_batch(framework, BatchShare(rank=context.rank, world_size=context.world_size, views=2))
+        framework.trunk_parts = spec.accumulation_steps // spec.contrasts
+        speed_up(framework, stage_spec.resources)
         trainee = Trainee(
             model=framework,
             optimizer=pretrain_optimizer(
@@ -82,7 +85,9 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             global_batch=spec.batch_size,
             seed=spec.seed,
             columns=("short", "long", "augment"),
-            fingerprint=numerics_fingerprint(context, micro_batch=micro_batch),
+            fingerprint=numerics_fingerprint(
+                context, micro_batch=micro_batch, compiled=stage_spec.resources.compile
+            ),
             sample_flops=pretraining_flops(spec.framework, stage_spec.model),
             peak_flops=None if peak is None else peak * 1e12 * context.world_size,
         )
@@ -119,7 +124,7 @@ class _Step:
     watch_every: int
 
     def __call__(self, step: int, columns: Mapping[str, Tensor]) -> Measured:
-        spec, parts = self.spec, self.spec.accumulation_steps
+        spec, parts = self.spec, self.spec.contrasts
         peak = spec.lr_base * spec.batch_size / LR_BATCH
         lr = warmup_cosine(step, total=self.total, warmup=self.warmup, peak=peak)
         settings = {"lr": lr}

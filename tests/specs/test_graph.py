@@ -210,6 +210,8 @@ RESOURCES = {
     "gpus_per_worker": st.just("auto") | st.floats(0, 4),
     "cpus_per_worker": st.just("auto") | st.floats(0, 16),
     "threads_per_worker": st.integers(1, 32),
+    "compile": st.booleans(),
+    "checkpoint_activations": st.booleans(),
     "peak_tflops": st.none() | st.floats(1, 1e4),
     "evaluate_batch_size": st.integers(1, 512),
     "max_concurrent_stages": st.just("auto") | st.integers(1, 100),

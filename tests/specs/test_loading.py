@@ -123,8 +123,8 @@ def test_required_fields_are_named(write):
     ("text", "message"),
     [
         (
-            "pretrain: {accumulation_steps: 4}",
-            "negatives and BatchNorm see 128 videos, not 512: write contrast_batch: 128",
+            "pretrain: {accumulation_steps: 4, contrast_batch: 256}",
+            "negatives and BatchNorm see 512 videos or 128, not 256",
         ),
         ("pretrain: {accumulation_steps: 3}", "batch_size (512) is not divisible by accumulation_steps (3)"),
         ("pretrain: {epochs: 20}", "pretrain: warmup_epochs (40) must be below epochs (20)"),
@@ -148,12 +148,15 @@ def test_relations_are_refused_on_the_line_of_their_block(write, text, message):
     assert any(line.startswith("exp.yaml:5: ") and message in line for line in lines)
 
 
-def test_accumulation_is_accepted_when_its_contrast_batch_is_stated(write):
+def test_accumulation_keeps_the_contrast_batch_unless_another_is_stated(write):
+    whole = load_experiment(write("pretrain: {accumulation_steps: 4}\n"))
+    assert whole.pretrain is not None
+    assert (whole.pretrain.effective_contrast_batch, whole.pretrain.contrasts) == (512, 1)
     spec = load_experiment(
         write("pretrain: {accumulation_steps: 4, contrast_batch: 128}\nresources: {workers: 64}\n")
     )
     assert spec.pretrain is not None
-    assert spec.pretrain.effective_contrast_batch == 128
+    assert (spec.pretrain.effective_contrast_batch, spec.pretrain.contrasts) == (128, 4)
 
 
 def test_both_splits_may_not_be_the_same_data(write):

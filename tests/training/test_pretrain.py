@@ -258,3 +258,15 @@ def test_bf16_trains_and_fp16_asks_for_a_gpu(tmp_path: Path):
             stage_context(tmp_path / "fp16" / "a1", Recorder()),
             pretrain_batches(),
         )
+
+
+def test_pieces_with_the_whole_contrast_batch_train_as_one_batch(tmp_path: Path):
+    rows = []
+    for parts in (1, 4):
+        spec, reporter = trial(pretraining={"accumulation_steps": parts, "drop_path": 0.0}), Recorder()
+        pretrain(spec, stage_context(tmp_path / str(parts) / "a1", reporter), pretrain_batches())
+        rows.append(reporter.rows)
+    for name in ("loss", "grad_norm"):
+        whole, pieces = ([row[name] for row in each] for each in rows)
+        assert pieces == pytest.approx(whole, rel=1e-3)
+    assert [row["retrieval_top1"] for row in rows[0]] == [row["retrieval_top1"] for row in rows[1]]
