@@ -36,6 +36,7 @@ COMMANDS = {
     "data synthesize",
     "bench decode",
     "bench ingest",
+    "bench step",
 }
 """The public surface: a command that comes or goes is a decision, not a side effect."""
 MACHINE_PATH = re.compile(r"(?<![\w.*}/])/(?:work|home|root|Users|tmp/venv)/")

@@ -71,23 +71,27 @@ def step(
     transformers' TimesformerModel takes the backbone's place in turn, everything else alike. Memory is measured in a
     process of its own.
     """
-    setup = _setup(spec, overrides or (), override_files or (), batch)
-    fields = {"name": model, "frames": frames, "image_size": image_size}
-    resources = {
-        "compile": compile,
-        "checkpoint_activations": checkpoint_activations,
-        "peak_tflops": peak_tflops,
-    }
     setup = replace(
-        setup,
-        model=_changed(setup.model, fields),
-        framework=setup.framework if framework is None else _FRAMEWORKS[framework],
-        depth=_depth(depth),
+        _setup(spec, overrides or (), override_files or (), batch),
         device=device or _default_device(),
         threads=threads,
-        precision=setup.precision if precision is None else precision,
-        resources=_changed(setup.resources, resources),
+        depth=_depth(depth),
     )
+    setup = _changed_setup(
+        setup,
+        framework=framework,
+        precision=precision,
+        model={"name": model, "frames": frames, "image_size": image_size},
+        resources={
+            "compile": compile,
+            "checkpoint_activations": checkpoint_activations,
+            "peak_tflops": peak_tflops,
+        },
+    )
+    _measure(setup, peers=peers, numerics=numerics, seconds=seconds, output=output)
+
+
+def _measure(setup: "StepSetup", *, peers: bool, numerics: bool, seconds: float, output: str) -> None:
     if numerics:
         from lstcl_platform.training.step_numerics import step_numerics
 
@@ -113,6 +117,24 @@ def _setup(spec: Path | None, overrides: Any, override_files: Any, batch: int) -
         if setup is not None:
             return replace(setup, batch=batch)
     raise UserError(f"{spec}: no trial has a pretraining")
+
+
+def _changed_setup(
+    setup: "StepSetup",
+    *,
+    framework: str | None,
+    precision: Precision | None,
+    model: dict[str, Any],
+    resources: dict[str, Any],
+) -> "StepSetup":
+    """`setup` with what was given on the command line."""
+    return replace(
+        setup,
+        framework=setup.framework if framework is None else _FRAMEWORKS[framework],
+        precision=setup.precision if precision is None else precision,
+        model=_changed(setup.model, model),
+        resources=_changed(setup.resources, resources),
+    )
 
 
 def _changed(spec: Any, fields: dict[str, Any]) -> Any:

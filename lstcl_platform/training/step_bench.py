@@ -25,6 +25,7 @@ from lstcl_platform.training.step_memory import peak_memory
 from lstcl_platform.training.step_peers import PEERS, build_peer, import_peer, missing_peer, peer_of
 from lstcl_platform.training.trainee import Trainee
 from lstcl_platform.video.augmentation import augment_clips
+from lstcl_platform.video.sampling import AUGMENT_FIELDS
 
 PARTS = (
     "augment",
@@ -168,9 +169,7 @@ class BenchStep:
         size = setup.model.image_size
         shape = (2, setup.batch, setup.model.frames, size, size, 3)
         self.videos = torch.randint(0, 256, shape, dtype=torch.uint8).to(self.device)
-        # Jitter on all clips, blur on every second: about what the paper's probabilities make of a batch.
-        self.parameters = torch.tensor([1.2, 0.9, 1.1, 0.05, 0.0, 1.0]).repeat(setup.batch, 1)
-        self.parameters[1::2, -1] = 0.0
+        self.parameters = _augment_parameters(setup.batch)
         self._marks: list[tuple[str, _Moment]] = []
         self._watch_parts()
 
@@ -220,6 +219,21 @@ class BenchStep:
             event.record()
             return event
         return time.process_time() if self.setup.threads == 1 else time.perf_counter()
+
+
+def _augment_parameters(batch: int) -> Tensor:
+    """Of one view, (B, P): jitter on all clips, in orders that vary, blur on every second; about the paper's load."""
+    rows = torch.arange(batch, dtype=torch.float32)
+    columns = {
+        "brightness": torch.full((batch,), 1.2),
+        "contrast": torch.full((batch,), 0.9),
+        "saturation": torch.full((batch,), 1.1),
+        "hue": torch.full((batch,), 0.05),
+        "grayscale": torch.zeros(batch),
+        "blur_sigma": rows % 2,
+        "jitter_order": rows * 7 % 24,
+    }
+    return torch.stack([columns[name] for name in AUGMENT_FIELDS], dim=1)
 
 
 def _between(before: _Moment, after: _Moment) -> float:

@@ -1,5 +1,6 @@
 """Public implementations of the study's backbones, for the same step as ours: peers in speed and memory."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +13,10 @@ from lstcl_platform.specs.model import ModelSpec
 
 PEERS = {"torchvision": "torchvision's SwinTransformer3d", "transformers": "transformers' TimesformerModel"}
 """Package -> what is measured of it."""
+_MODULES = {
+    "torchvision": "torchvision.models.video",
+    "transformers": "transformers.models.timesformer.modeling_timesformer",
+}
 
 
 class PeerBackbone(Backbone):
@@ -66,10 +71,7 @@ def missing_peer(model: ModelSpec) -> str | None:
 
 def import_peer(model: ModelSpec) -> None:
     """Load a model's peer and the libraries that it needs."""
-    if peer_of(model) == "transformers":
-        from transformers import TimesformerModel  # noqa: F401  # loading it is the point
-    else:
-        import torchvision.models.video  # noqa: F401
+    import_module(_MODULES[peer_of(model)])
 
 
 def build_peer(model: ModelSpec, *, depth: tuple[int, ...] | None = None) -> Backbone:
