@@ -32,6 +32,7 @@ COMMANDS = {
     "schema",
     "data check",
     "data index",
+    "data prepare",
     "data show",
     "data synthesize",
     "bench decode",

@@ -53,14 +53,7 @@ def decode(
     from lstcl_platform.cli.data import progress_bar
     from lstcl_platform.video.decode_bench import bench_decode
 
-    try:
-        numbers = [int(number) for number in strides.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise UserError(
-            f"--strides {strides}: expected whole numbers from 1, separated by commas, as in 8,32"
-        )
+    numbers = parse_strides(strides)
     with progress_bar("Decoding") as progress:
         rates = bench_decode(
             paths, strides=numbers, frames=frames, clips=clips, rounds=rounds, progress=progress
@@ -99,6 +92,23 @@ def ingest(
         typer.echo(json.dumps(asdict(rates), indent=2))
     else:
         make_console().print(_table(rates))
+
+
+def parse_strides(strides: str) -> list[int]:
+    """Value of `--strides`.
+
+    Raises:
+        UserError: it is no list of whole numbers.
+    """
+    try:
+        numbers = [int(number) for number in strides.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise UserError(
+            f"--strides {strides}: expected whole numbers from 1, separated by commas, as in 8,32"
+        )
+    return numbers
 
 
 def _print_decode(rates: "DecodeRates") -> None:

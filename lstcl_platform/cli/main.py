@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from lstcl_platform.cli import check, control, doctor, export, launch, plan, results, show, synthesize
+from lstcl_platform.cli import (
+    check,
+    control,
+    doctor,
+    export,
+    launch,
+    plan,
+    prepare,
+    results,
+    show,
+    synthesize,
+)
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.bench_step import step
 from lstcl_platform.cli.data import data_app
@@ -27,6 +38,7 @@ app.command("compare")(results.compare)
 app.command("export")(export.export)
 app.command("schema")(plan.schema)
 data_app.command("check")(check.check)
+data_app.command("prepare")(prepare.prepare)
 data_app.command("show")(show.show)
 data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")

@@ -97,7 +97,7 @@ def bench_decode(
     for number in range(rounds + 1):
         for path, result in usable:
             rng = np.random.default_rng([number, len(result.name), result.facts.frames])
-            sample = _sample(result.facts, rng, strides=strides, frames=frames, clips=clips)
+            sample = draw_sample(result.facts, rng, strides=strides, frames=frames, clips=clips)
             # The first round warms up and compares pixels; then each round begins with another way.
             _round(path, sample, result, available.ways, size=size, shift=number, timed=number > 0)
             done += 1
@@ -144,9 +144,11 @@ def _videos(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _sample(
+def draw_sample(
     facts: Probe, rng: np.random.Generator, *, strides: Sequence[int], frames: int, clips: int
 ) -> Sample:
+    """A random sample as pretraining takes them, or the even clips of an evaluation; see `bench_decode`."""
+
     def positions(start: int, stride: int) -> Clip:
         indices = np.minimum(start + stride * np.arange(frames), facts.frames - 1)
         return Clip(indices.astype(np.int64), box, False)

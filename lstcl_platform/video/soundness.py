@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -54,12 +54,15 @@ def truncation(video: OpenVideo) -> str | None:
     return f"truncated at frame {present} of {promised}" if promised and present < promised else None
 
 
-def decoding_problem(video: OpenVideo, *, log: Log = ()) -> str | None:
+def decoding_problem(
+    video: OpenVideo, *, log: Log = (), take: Callable[[int, av.VideoFrame], None] | None = None
+) -> str | None:
     """Decode all of a video, past every error, and say what is wrong with it; None if nothing is.
 
     Args:
         video: freshly opened.
         log: FFmpeg's errors, growing while they are captured: damage that a decoder painted over shows only there.
+        take: given each frame and its place in display order, as far as the video is sound until there.
     """
     expected = len(video.index)
     if any(_CUT_SHORT in message for _, _, message in log):
@@ -82,6 +85,8 @@ def decoding_problem(video: OpenVideo, *, log: Log = ()) -> str | None:
                 change = f"{size[0]}x{size[1]}, then {here[0]}x{here[1]}"
                 return f"picture size changes at frame {decoded} of {expected}: {change}"
             size = here
+            if take is not None and not errors:
+                take(decoded, frame)
             decoded += 1
     if errors and decoded == 0:
         return f"unreadable: {errors[0]}"
