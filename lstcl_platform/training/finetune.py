@@ -60,15 +60,7 @@ def finetune(
     spec = stage_spec.finetune
     use_device(context)
     with repeatable(context.device):
-        torch.manual_seed(spec.seed)
-        backbone = backbone_of(stage_spec.model, drop_path=stage_spec.finetune_drop_path)
-        if context.parent_weights is None:
-            start_from_public(backbone, stage_spec.model.init, context)
-        elif context.resume_from is None:
-            fetch_weights(backbone, context.parent_weights)
-        classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
-        share_batch(classifier, BatchShare(rank=context.rank, world_size=context.world_size))
-        speed_up(classifier, stage_spec.resources)
+        classifier = _classifier(stage_spec, context, num_classes=num_classes)
         trainee = Trainee(
             model=classifier,
             optimizer=finetune_optimizer(
@@ -100,6 +92,21 @@ def finetune(
         )
         status = loop.run(batches, step)
         return loop.result(status, weights_of=classifier)
+
+
+def _classifier(stage_spec: TrialSpec, context: StageContext, *, num_classes: int) -> Classifier:
+    """The classifier as it starts, on its device; draws from torch's generator, which it seeds."""
+    spec = stage_spec.finetune
+    torch.manual_seed(spec.seed)
+    backbone = backbone_of(stage_spec.model, drop_path=stage_spec.finetune_drop_path)
+    if context.parent_weights is None:
+        start_from_public(backbone, stage_spec.model.init, context)
+    elif context.resume_from is None:
+        fetch_weights(backbone, context.parent_weights)
+    classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
+    share_batch(classifier, BatchShare(rank=context.rank, world_size=context.world_size))
+    speed_up(classifier, stage_spec.resources)
+    return classifier
 
 
 @dataclass(frozen=True, kw_only=True)

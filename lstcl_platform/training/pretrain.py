@@ -60,13 +60,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
         raise ValueError("the trial has no pretraining")
     use_device(context)
     with repeatable(context.device):
-        torch.manual_seed(spec.seed)
-        backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
-        start_from_public(backbone, stage_spec.model.init, context)
-        framework = build_framework(spec.framework, backbone).to(context.device)
-        share_batch(framework, BatchShare(rank=context.rank, world_size=context.world_size, views=2))
-        framework.trunk_parts = spec.accumulation_steps // spec.contrasts
-        speed_up(framework, stage_spec.resources)
+        framework = _framework(stage_spec, spec, context)
         trainee = Trainee(
             model=framework,
             optimizer=pretrain_optimizer(
@@ -77,20 +71,7 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             scaler=grad_scaler(spec.precision, context.device),
             device=context.device,
         )
-        peak = stage_spec.resources.peak_tflops
-        total = spec.epochs * context.steps_per_epoch
-        micro_batch = spec.batch_size // spec.accumulation_steps // context.world_size
-        course = Course(
-            total_steps=total,
-            global_batch=spec.batch_size,
-            seed=spec.seed,
-            columns=("short", "long", "augment"),
-            fingerprint=numerics_fingerprint(
-                context, micro_batch=micro_batch, compiled=stage_spec.resources.compile
-            ),
-            sample_flops=pretraining_flops(spec.framework, stage_spec.model),
-            peak_flops=None if peak is None else peak * 1e12 * context.world_size,
-        )
+        course = _course(stage_spec, spec, context)
         loop = Loop(trainee, context, course)
         step = _Step(
             spec=spec,
@@ -98,13 +79,40 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
             first_momentum=framework.momentum,
             distributed=distribute(framework, context),
             trainee=trainee,
-            total=total,
+            total=course.total_steps,
             warmup=spec.warmup_epochs * context.steps_per_epoch,
             watch=CollapseWatch(context),
             watch_every=context.log_every_steps,
         )
         status = loop.run(batches, step)
         return loop.result(status, weights_of=framework.backbone)
+
+
+def _framework(stage_spec: TrialSpec, spec: PretrainSpec, context: StageContext) -> Framework:
+    """The framework as it starts, on its device; draws from torch's generator, which it seeds."""
+    torch.manual_seed(spec.seed)
+    backbone = backbone_of(stage_spec.model, drop_path=spec.drop_path)
+    start_from_public(backbone, stage_spec.model.init, context)
+    framework = build_framework(spec.framework, backbone).to(context.device)
+    share_batch(framework, BatchShare(rank=context.rank, world_size=context.world_size, views=2))
+    framework.trunk_parts = spec.accumulation_steps // spec.contrasts
+    speed_up(framework, stage_spec.resources)
+    return framework
+
+
+def _course(stage_spec: TrialSpec, spec: PretrainSpec, context: StageContext) -> Course:
+    resources = stage_spec.resources
+    micro_batch = spec.batch_size // spec.accumulation_steps // context.world_size
+    peak = resources.peak_tflops
+    return Course(
+        total_steps=spec.epochs * context.steps_per_epoch,
+        global_batch=spec.batch_size,
+        seed=spec.seed,
+        columns=("short", "long", "augment"),
+        fingerprint=numerics_fingerprint(context, micro_batch=micro_batch, compiled=resources.compile),
+        sample_flops=pretraining_flops(spec.framework, stage_spec.model),
+        peak_flops=None if peak is None else peak * 1e12 * context.world_size,
+    )
 
 
 def _predictor_at_peak(spec: FrameworkSpec) -> bool:
