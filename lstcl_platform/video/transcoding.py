@@ -20,6 +20,7 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from lstcl_platform.video.probe import probe
 from lstcl_platform.video.reading import DecodeError, OpenVideo, display_rotation, open_video
 from lstcl_platform.video.soundness import decoding_problem, ffmpeg_errors, truncation
 
@@ -92,12 +93,8 @@ def transcode(source: Path, target: Path, settings: TranscodeSettings) -> Transc
                 problem = decoding_problem(video, log=log, take=encoder.add)
                 if problem is None:
                     encoder.finish()
-    except FileNotFoundError:
-        return Transcoded(problem="missing: no such file")
     except DecodeError as error:
-        if not source.exists():
-            return Transcoded(problem="missing: no such file")
-        return Transcoded(problem=f"unreadable: {error.reason}")
+        return Transcoded(problem=probe(source).problem or f"unreadable: {error.reason}")
     if problem is not None:
         return Transcoded(problem=problem)
     content = buffer.getvalue()

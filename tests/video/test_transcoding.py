@@ -82,6 +82,8 @@ def test_what_does_not_decode_is_named_and_not_written(tmp_path):
     assert transcode(tmp_path / "none.mp4", target, SMALL).problem == "missing: no such file"
     (tmp_path / "text.mp4").write_text("no video")
     assert transcode(tmp_path / "text.mp4", target, SMALL).problem.startswith("unreadable: ")
+    (tmp_path / "empty.mp4").touch()
+    assert transcode(tmp_path / "empty.mp4", target, SMALL).problem == "empty file"
     assert not target.exists()
     assert list(tmp_path.glob("*.tmp")) == []
 
