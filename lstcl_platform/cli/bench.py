@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 bench_app = typer.Typer(help="Measure the parts of a study on this machine or cluster.", no_args_is_help=True)
 
+_PREPARED_SIDE = 256
+_WORTH_PREPARING = 1.5
+"""Above this many times the prepared side, decoding costs more than twice as much."""
+
 
 @bench_app.callback()
 def bench() -> None:
@@ -144,6 +148,13 @@ def _print_decode(rates: "DecodeRates") -> None:
             typer.echo(f"{way} cannot read {len(failed)} videos, the first {failed[0][0]}: {failed[0][1]}")
     for way, why in rates.missing.items():
         typer.echo(f"{way} is left out: {why}")
+    sides = [min(file.facts.width, file.facts.height) for file in rates.files if not file.facts.problem]
+    large = sum(side > _PREPARED_SIDE * _WORTH_PREPARING for side in sides)
+    if large * 2 > len(sides):
+        typer.echo(
+            f"{large} of {len(sides)} videos are much larger than clips need: `lstcl-platform data prepare` makes "
+            f"copies with {_PREPARED_SIDE} pixels on the short side, and says how much faster they are"
+        )
 
 
 def _table(rates: "IngestRates") -> "Table":

@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 from lstcl_platform.cli.main import app
 from lstcl_platform.specs import UserError
 from tests.helpers.study import make_study_videos, study_values, write_spec
+from tests.helpers.videos import make_video
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,15 @@ def test_decode_prints_a_table_and_refuses_other_strides(study_videos):
     assert done.exit_code == 0, done.output
     assert "ours is faster by" in done.stdout
     assert "1.00x" in done.stdout
+    assert "data prepare" not in done.stdout
     command[4] = "2,x"
     refused = CliRunner().invoke(app, command)
     assert isinstance(refused.exception, UserError)
     assert "--strides 2,x" in str(refused.exception)
+
+
+def test_decode_recommends_preparing_large_videos(tmp_path):
+    video = make_video(tmp_path / "large.mp4", frames=4, side=400)
+    command = ["bench", "decode", str(video), "--strides", "1", "--frames", "2", "--rounds", "1"]
+    done = CliRunner().invoke(app, command)
+    assert "1 of 1 videos are much larger than clips need: `lstcl-platform data prepare`" in done.stdout
