@@ -9,15 +9,16 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.training import ClipPairSpec, PretrainSpec
 from lstcl_platform.video.decoding import read_frames
 from lstcl_platform.video.indexing import manifest_of
+from lstcl_platform.video.layouts.listing import Listed, Listing
 from lstcl_platform.video.probe import probe
-from lstcl_platform.video.sources import Listed
 from tests.helpers.videos import make_video
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     path = make_video(tmp_path_factory.mktemp("v") / "v.mp4", frames=60, fps=25, side=48, width=64)
-    video = manifest_of(path.parent, [Listed(path.name, 0, "")], [asdict(probe(path))]).row(0)
+    listing = Listing(root=path.parent, videos=[Listed(path.name, 0, "")])
+    video = manifest_of(listing, [asdict(probe(path))]).row(0)
     spec = PretrainSpec(clips=ClipPairSpec(short_stride=2, long_stride=8))
     return path, views_of(path, video, spec, frames=4, size=32, target_fps=30.0, epoch=1)
 
