@@ -98,11 +98,7 @@ def build_backbone(
     Raises:
         UserError: Unknown name, an option that the backbone lacks, or a size or rate out of range.
     """
-    size = BACKBONES.get(name)
-    if size is None:
-        near = get_close_matches(name, BACKBONES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}{hint}")
+    size = _size_of(name)
     if depth is not None:
         size = _with_depth(name, size, depth)
     pixels = size.patch if isinstance(size, TimeSformerSize) else size.patch[1]
@@ -136,6 +132,14 @@ def build_backbone(
         drop_path=drop_path,
         init_std=size.init_std,
     )
+
+
+def _size_of(name: str) -> SwinSize | TimeSformerSize:
+    if name in BACKBONES:
+        return BACKBONES[name]
+    near = get_close_matches(name, BACKBONES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}{hint}")
 
 
 def _with_depth(

@@ -98,10 +98,8 @@ def prepare_videos(
         if done.problem is not None
     }
     dataset = copy_annotations(source, listing, out)
-    good = [row for row in range(len(jobs)) if row not in problems]
-    pairs = [(Path(jobs[row].source), Path(jobs[row].target)) for row in good]
-    picks = np.unique(np.linspace(0, len(pairs) - 1, min(_MEASURED, len(pairs))).round().astype(int))
-    measured = [pairs[pick] for pick in picks.tolist()]
+    pairs = [(Path(job.source), Path(job.target)) for row, job in enumerate(jobs) if row not in problems]
+    measured = _evenly_picked(pairs)
     rates = (
         measure_speed_up(measured, strides=strides, frames=frames, rounds=_ROUNDS)
         if measured
@@ -119,6 +117,11 @@ def prepare_videos(
         rate_after=rates[1],
         measured=len(measured),
     )
+
+
+def _evenly_picked(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    picks = np.unique(np.linspace(0, len(pairs) - 1, min(_MEASURED, len(pairs))).round().astype(int))
+    return [pairs[pick] for pick in picks.tolist()]
 
 
 def _named(listing: Listing, problems: dict[int, str]) -> list[tuple[str, str]]:
