@@ -255,7 +255,7 @@ def _pump(
         beat = time.monotonic()
         while True:
             last = ended.is_set()
-            recorder.handle(ray.get(board.drain.remote()))
+            recorder.catch_up(lambda: ray.get(board.drain.remote()))
             view.update(recorder.progress)
             if time.monotonic() - beat > _HEARTBEAT_SECONDS:
                 beat = time.monotonic()

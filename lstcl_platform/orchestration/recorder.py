@@ -67,6 +67,15 @@ class Recorder:
                     state.heard[event.rank] = time.time()
                     getattr(self, f"_on_{event.kind}")(event, state)
 
+    def catch_up(self, drain: Callable[[], Sequence[Event]]) -> None:
+        """Take in what `drain` takes from the board.
+
+        Draining and recording are one step: between them another thread would find the board empty, and record a
+        stage's end before its last rows.
+        """
+        with self._lock:
+            self.handle(drain())
+
     def complete(self, key: str, result: Mapping[str, Any] | None) -> FinishedStage | None:
         """Record the end of a stage; returns it when its result is there, None when it is not."""
         with self._lock:

@@ -34,7 +34,7 @@ def run_stages(
 
     def complete(key: str, result: Mapping[str, Any] | None) -> FinishedStage | None:
         try:
-            recorder.handle(ray.get(board.drain.remote()))
+            recorder.catch_up(lambda: ray.get(board.drain.remote()))
             return recorder.complete(key, None if result is None else outcome_of(result))
         except Exception as error:  # Tune would log it and wait for ever
             failure.append(error)

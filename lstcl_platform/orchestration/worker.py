@@ -83,6 +83,12 @@ class BoardReporter:
         if self._rank == 0:
             self._push("training", {"time": time.time()})
 
+    def flush(self) -> None:
+        """Wait until all that was pushed is on the board: a rank's pushes arrive in order, this one last."""
+        import ray
+
+        ray.get(self._job.board.push.remote([]))
+
     def _check_interval(self, step: int) -> int:
         """Steps that take about _STOP_CHECK_SECONDS at the present speed."""
         last_step, last_time = self._last_check
@@ -120,7 +126,9 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     if shards is not None:
         batches = _started(checked_batches(shards[rank], deal=deal, rank=rank), reporter)
     context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
-    return asdict(_run(job, context, batches, videos=samples.videos))
+    result = asdict(_run(job, context, batches, videos=samples.videos))
+    reporter.flush()  # the result travels by another way, and must not overtake its last rows
+    return result
 
 
 def _run(job: StageJob, context: StageContext, batches: Any, *, videos: int) -> StageResult:

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,27 @@ def test_rows_of_an_attempt_that_was_replaced_are_ignored(case):
     assert (state.step, state.attempt) == (3, 2)
     assert case.recorder.progress.stages[case.pretrain].metrics["loss"] == 2.0
     assert any("goes on from step 2 of 4" in text for text in case.view.messages)
+
+
+def test_a_stage_that_ends_while_its_last_rows_are_on_their_way_logs_each_step_once(case):
+    case.begin(case.pretrain)
+    case.recorder.handle([case.rows([1, 2])])
+
+    def ends() -> None:  # Tune's loop, for which the board is already empty
+        case.recorder.catch_up(list)
+        case.finish(case.pretrain, loss=0.5)
+
+    end = threading.Thread(target=ends)
+
+    def drain() -> list[Event]:
+        end.start()
+        end.join(timeout=0.5)
+        return [case.rows([3, 4], loss=0.5)]
+
+    case.recorder.catch_up(drain)
+    end.join()
+    history = case.tracker._client.get_metric_history(run_of(case).info.run_id, "loss")
+    assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
 
 
 def test_a_failure_names_cause_and_log_and_skips_what_needs_the_stage(case):
