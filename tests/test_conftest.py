@@ -47,7 +47,7 @@ def session(tmp_path):
         environment |= {"LSTCL_ALL_GROUPS": "1"} if strict else {}
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         return done.returncode, done.stdout
 

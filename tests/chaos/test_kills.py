@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from lstcl_platform.tracking.tracker import Tracker
 from tests.helpers.study import Launched, checkpoints, make_study_videos, run_cli, study_values, write_spec
 
-pytestmark = [pytest.mark.kills, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(1800)]
 
 EVERY = 2
 
@@ -94,7 +94,7 @@ def test_killed_twice_equals_uninterrupted_in_every_loss_and_every_bit(workers, 
     try:
         second.wait_for(lambda: "finetune" in second.log.read_text(), poll=0.005)
         second.signal(signal.SIGSTOP)
-        finetune = second.wait_for(lambda: stage_folder(broken, 4, {pretrain.name}), timeout=180, poll=0.005)
+        finetune = second.wait_for(lambda: stage_folder(broken, 4, {pretrain.name}), poll=0.005)
         second.kill()
     finally:
         second.close()

@@ -25,7 +25,7 @@ def run(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[st
     modules = tmp_path / "modules.json"
     command = [sys.executable, "-c", RUN, str(modules), "lstcl-platform", *arguments]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return process, set(json.loads(modules.read_text())), seconds

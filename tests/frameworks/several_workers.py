@@ -104,7 +104,7 @@ def main():
     rank, workers, meeting, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers, timeout=timedelta(seconds=300)
     )
     torch.save(everything(rank, workers), out)
     dist.destroy_process_group()

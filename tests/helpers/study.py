@@ -74,7 +74,7 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", "from lstcl_platform.cli.main import main; main()", *map(str, arguments)]
 
 
-def run_cli(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def run_cli(*arguments: str | Path, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments), env=environment(), capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -94,7 +94,7 @@ class Launched:
             start_new_session=True,
         )
 
-    def wait_for(self, condition: Callable[[], Any], *, timeout: float = 300, poll: float = 0.02) -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, timeout: float = 900, poll: float = 0.02) -> Any:
         """What `condition` answers once it is true; fails when the launch ends or time runs out before."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -112,7 +112,7 @@ class Launched:
         self.signal(signal.SIGKILL)
         self.process.wait(30)
 
-    def finish(self, *, timeout: float = 300) -> int:
+    def finish(self, *, timeout: float = 900) -> int:
         """Exit code, once it has ended by itself."""
         return self.process.wait(timeout)
 

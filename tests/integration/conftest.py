@@ -41,7 +41,7 @@ def ray_address():
 
 
 def _address(pointer: Path, process: subprocess.Popen[bytes]) -> str:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         assert process.poll() is None, "the Ray head ended"
         if pointer.exists() and pointer.read_text().strip():

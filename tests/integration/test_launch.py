@@ -8,7 +8,7 @@ from lstcl_platform.tracking.tracker import Tracker
 from tests.helpers.study import run_cli, study_values, write_spec
 from tests.helpers.videos import damage
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 
 def tracker_of(storage):
