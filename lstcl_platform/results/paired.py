@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 EXACT_UNITS = 14
-"""Up to so many units (videos, or groups of them) that differ, all flips of signs are counted; beyond, they are drawn."""
+"""Up to so many differing units (videos, or groups of them) all flips of signs are counted, beyond they are drawn."""
 _CHUNK = 4096
 """Resamples held at once."""
 
@@ -184,7 +184,8 @@ def _units(
     if len(groups) != len(values):
         raise ValueError(f"{len(groups)} groups for {len(values)} videos")
     _, member = np.unique(np.asarray(groups), return_inverse=True)
-    return np.bincount(member, weights=values), np.bincount(member).astype(np.float64)
+    sums = np.bincount(member, weights=values)
+    return sums.astype(np.float64), np.bincount(member).astype(np.float64)
 
 
 def _bootstrap(
