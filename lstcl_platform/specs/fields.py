@@ -3,6 +3,7 @@
 import json
 import types
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -84,10 +85,15 @@ def unknown_field(
         hint = f"; it belongs to kind {' or '.join(kinds)}"
     elif not hint:
         tail = "." + name.rpartition(".")[2]
-        elsewhere = [path for path in field_paths(root) if path.endswith(tail)]
+        elsewhere = [path for path in _all_paths(root) if path.endswith(tail)]
         hint = f"; did you mean {' or '.join(repr(path) for path in elsewhere)}?" if elsewhere else ""
     where = f" in {prefix}" if prefix else ""
     return f"unknown field{hint} (allowed{where}: {', '.join(known)})"
+
+
+@cache
+def _all_paths(root: type[Spec]) -> tuple[str, ...]:
+    return tuple(field_paths(root))
 
 
 def field_paths(root: type[Spec] = TrialSpec) -> Iterator[str]:

@@ -8,6 +8,10 @@ from lstcl_platform.specs.errors import UserError
 
 Path = tuple[str | int, ...]
 
+MAX_LINES = 40
+MAX_CHARACTERS = 1500
+"""Of a message, and of each of its lines: one that scrolls away is not read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -57,11 +61,14 @@ def refuse(problems: Sequence[Problem], *, title: str, where: Callable[[Problem]
     """
     lines = list(dict.fromkeys(_line(problem, where(problem)) for problem in problems))
     count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
-    return UserError("\n".join([f"Found {count} in {title}", *(f"  {line}" for line in lines)]))
+    shown = [f"  {line}" for line in lines[:MAX_LINES]]
+    more = [f"  and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return UserError("\n".join([f"Found {count} in {title}", *shown, *more]))
 
 
 def _line(problem: Problem, origin: str) -> str:
     field = dotted(problem.path)
     named = not field or origin == f"--set {field}" or origin.startswith(f"--set {field}=")
     parts = [origin] if named else [origin, field]
-    return ": ".join([*parts, problem.text])
+    line = ": ".join([*parts, problem.text])
+    return line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} ..."

@@ -8,6 +8,7 @@ silently: it becomes a trial, or is named in `excluded` with its reason, or is a
 import copy
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,10 +17,12 @@ from lstcl_platform.specs.cell_names import cell_name, short_labels
 from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
 from lstcl_platform.specs.fields import find_field, is_list, takes
 from lstcl_platform.specs.paths import assign
-from lstcl_platform.specs.problems import Path, Problem, dotted, refuse
+from lstcl_platform.specs.problems import MAX_LINES, Path, Problem, dotted, refuse
 from lstcl_platform.specs.stages import Trial
 from lstcl_platform.specs.validation import broken_rules, validate_fields, written
 from lstcl_platform.specs.weights import pinned
+
+MAX_CELLS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,9 @@ def survey_cells(spec: ExperimentSpec) -> Survey:
     survey = Survey(problems=list(check_sweep_fields(spec)))
     if survey.problems:
         return survey
+    if (count := _count_cells(spec)) > MAX_CELLS:
+        text = f"gives {count} cells, more than the {MAX_CELLS} that one study may have"
+        return Survey(problems=[Problem(path=("sweep",), text=text)])
     common = {name: value for name, value in written(spec).items() if name in TrialSpec.model_fields}
     cells = [*_grid_cells(spec), *_case_cells(spec)]
     if not spec.sweep.grid and not spec.sweep.cases:
@@ -85,6 +91,8 @@ def survey_cells(spec: ExperimentSpec) -> Survey:
     labels = short_labels(path for cell in cells for path in cell.values)
     names: set[str] = set()
     for cell in cells:
+        if len(survey.problems) > MAX_LINES:
+            break  # more would not be shown
         name = cell_name(cell.values, labels, case=cell.case, axes=cell.axes)
         if name in names:
             text = f"two cells are named '{name}': leave one out, or tell them apart by `name` in cases"
@@ -145,6 +153,14 @@ def _axis(path: str, value: Any) -> list[Any]:
         return [value]
     single = is_list(find_field(path)) and not any(isinstance(item, list) for item in value)
     return [value] if single else value
+
+
+def _count_cells(spec: ExperimentSpec) -> int:
+    grid = math.prod(len(values) for values in spec.sweep.grid.values()) if spec.sweep.grid else 0
+    return grid + sum(
+        math.prod(len(_axis(path, value)) for path, value in case.items() if path != "name")
+        for case in spec.sweep.cases
+    )
 
 
 def _grid_cells(spec: ExperimentSpec) -> Iterator[_Cell]:

@@ -38,6 +38,8 @@ _REQUIREMENTS = {
     "string_too_long": "text of at most {max_length} characters",
 }
 """Pydantic error type -> what the field must be."""
+_SHOWN = 80
+"""Characters of a wrong text that a message repeats."""
 
 
 def validate_fields(model: type[S], raw: Mapping[str, Any]) -> tuple[S | None, list[Problem]]:
@@ -187,7 +189,7 @@ def _value_at(raw: Mapping[str, Any], path: Path) -> Any:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return f"the text '{value}'"
+        return f"the text '{value if len(value) <= _SHOWN else f'{value[:_SHOWN]}...'}'"
     if isinstance(value, dict):
         return "a block of fields"
     return f"a list of {len(value)}" if isinstance(value, list) else json.dumps(value)

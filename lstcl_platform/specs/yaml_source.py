@@ -24,11 +24,34 @@ _UNREADABLE = object()  # stands for a value with a problem of its own, so that 
 _INF_NAN = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 
 
+MAX_BYTES = 1_000_000
+MAX_VALUES = 10_000
+MAX_DEPTH = 50
+"""Far beyond any study, and read in a fraction of a second."""
+
+
 class _Loader(yaml.SafeLoader):
     """Composes nodes without resolving plain scalars: that is done here."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = 0
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        if self._nodes > MAX_VALUES or self._depth > MAX_DEPTH:
+            problem = _TOO_MANY if self._nodes > MAX_VALUES else _TOO_DEEP
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
 
 _Loader.yaml_implicit_resolvers = {}
+_TOO_MANY = f"more than {MAX_VALUES} names and values"
+_TOO_DEEP = f"blocks and lists inside one another over more than {MAX_DEPTH} levels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +82,18 @@ def read_yaml(file: Path, *, kind: str) -> YamlSource:
     """Read the file that a user named; `kind` says in messages what it should be.
 
     Raises:
-        UserError: not readable, not UTF-8, or as `parse_yaml`.
+        UserError: not readable, too large, not UTF-8, or as `parse_yaml`.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode("utf-8")
     except OSError as error:
         raise UserError(f"{file}: cannot read the {kind} file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{file}: larger than {MAX_BYTES} bytes, so this is no {kind} file")
     return parse_yaml(text, name=str(file))
 
 
@@ -87,6 +114,8 @@ def parse_yaml(text: str, *, name: str) -> YamlSource:
         )
     reader = _Reader()
     value = reader.read(node, ())
+    if reader.values > MAX_VALUES:
+        raise UserError(f"{name}: its aliases stand for {_TOO_MANY}")
     return YamlSource(name=name, value=value, lines=reader.lines, problems=tuple(reader.problems))
 
 
@@ -117,7 +146,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         place = f"{name}:{mark.line + 1}" if mark else name
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         raise UserError(f"{place}: not valid YAML: {reason}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"{name}: not valid YAML: {error}") from error
     return node
 
@@ -128,11 +157,15 @@ class _Reader:
 
     lines: dict[FieldPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    values: int = 0
     _open: list[yaml.Node] = field(default_factory=list)
 
     def read(self, node: yaml.Node, path: FieldPath) -> Any:
         if any(node is outer for outer in self._open):
             return self._problem(node, path, "an alias refers to the block that contains it")
+        self.values += 1
+        if self.values > MAX_VALUES:  # aliases of aliases grow without end
+            return _UNREADABLE
         self._open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):
@@ -157,6 +190,9 @@ class _Reader:
                 self._problem(key_node, path, "a field name must be text")
                 continue
             key = key_node.value
+            if not _is_text(key):
+                self._problem(key_node, path, "a field name with a null or half a character in it")
+                continue
             if key == "<<":
                 self._problem(key_node, path, "merge keys (<<) are not supported; write the fields out")
                 continue
@@ -186,6 +222,8 @@ class _Reader:
         text: str = node.value
         if node.tag != "tag:yaml.org,2002:str":
             return self._problem(node, path, f"tag {node.tag} is not supported")
+        if not _is_text(text):
+            return self._problem(node, path, "text with a null or half a character in it")
         if getattr(node, "style", None) is not None:
             return text
         if text == "":
@@ -194,6 +232,11 @@ class _Reader:
                 node, path, "no value; write `null` if none is meant, `{}` for a block of defaults"
             )
         return _plain_scalar(text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether files can be named so and terminals can print it; escapes in quotes reach beyond."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def _plain_scalar(text: str) -> Any:
