@@ -142,10 +142,9 @@ def _begin(study: _Study, tracker: Tracker) -> dict[str, LaunchRun]:
 
 
 def _log_baselines(study: _Study, launches: Mapping[str, LaunchRun], *, tracker: Tracker, view: View) -> None:
-    for experiment in study.experiments:
-        spec = experiment.resolved
-        found = launch_baselines(spec, study.data, storage=study.storage, view=view)
-        tracker.log_launch_metrics(launches[spec.name], found)
+    for experiment, expansion in zip(study.experiments, study.expansions, strict=True):
+        found = launch_baselines(expansion.trials, study.data, storage=study.storage, view=view)
+        tracker.log_launch_metrics(launches[experiment.resolved.name], found)
 
 
 def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
