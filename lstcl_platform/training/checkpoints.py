@@ -79,6 +79,7 @@ def save_checkpoint(
         "files": {STATE: {"sha256": file.sha256, "bytes": file.bytes}},
         "about": dict(about or {}),
     }
+    marker["sha256"] = _digest_of(marker)
     storage.write_bytes(storage.join(folder, MARKER), json.dumps(marker, indent=1).encode())
     return open_checkpoint(folder)
 
@@ -95,13 +96,21 @@ def open_checkpoint(uri: str) -> CheckpointRef:
     attempt = _attempt_number(storage.parent(attempt_dir)[1])
     try:
         marker = json.loads(text)
+        stated = marker.pop("sha256", None)
         files = {file: str(entry["sha256"]) for file, entry in marker["files"].items()}
         step, about = int(marker["step"]), dict(marker["about"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"{uri}: {MARKER} cannot be read ({error})") from error
+    if stated not in (None, _digest_of(marker)):  # None: of an earlier version
+        raise DamagedCheckpointError(f"{uri}: {MARKER} is not what was written (SHA-256)")
     if name != f"step-{step:08d}" or STATE not in files or attempt is None:
         raise DamagedCheckpointError(f"{uri}: {MARKER} belongs to another folder")
     return CheckpointRef(uri=uri, step=step, attempt=attempt, files=files, about=about)
+
+
+def _digest_of(marker: Mapping[str, Any]) -> str:
+    """SHA-256 of what a marker says, itself apart."""
+    return hashlib.sha256(json.dumps(marker, sort_keys=True).encode()).hexdigest()
 
 
 def verify_checkpoint(ref: CheckpointRef) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.video.layouts.listing import Listed, Listing
+from lstcl_platform.video.layouts.listing import Listed, Listing, enclosed
 from lstcl_platform.video.manifest import Manifest, VideoRow
 from lstcl_platform.video.sources import list_videos
 
@@ -40,7 +40,7 @@ def index_videos(
     Raises:
         UserError: The source is missing, names no video, or a line of it is wrong.
     """
-    listing = list_videos(Path(source), videos=videos)
+    listing = enclosed(list_videos(Path(source), videos=videos))
     known = {} if previous is None else {row.path: row for row in _rows(previous)}
     jobs = [(listing.root / video.path, known.get(video.path)) for video in listing.videos]
     found: list[dict[str, object]] = []
@@ -59,7 +59,7 @@ def list_source(source: Path, *, videos: Path | None = None) -> Listing:
         UserError: As `list_videos` and `Manifest.load`.
     """
     if source.suffix.lower() != ".parquet":
-        return list_videos(source, videos=videos)
+        return enclosed(list_videos(source, videos=videos))
     if videos is not None:
         raise UserError(f"{source}: a manifest knows the folder of its videos; leave {videos} out")
     manifest = Manifest.load(source)
@@ -110,7 +110,7 @@ def known_manifest(source: str | Path, *, cache_dir: str | Path) -> Manifest | N
     source = Path(source)
     if source.suffix.lower() == ".parquet":
         return _check_files(Manifest.load(source))
-    listing = list_videos(source)
+    listing = enclosed(list_videos(source))
     previous = _load_if_readable(manifest_cache(source, cache_dir=cache_dir))
     if previous is None:
         return None

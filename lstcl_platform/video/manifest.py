@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.video.table_digest import table_digest
 
 SCHEMA = pa.schema(
     [
@@ -37,6 +39,10 @@ SCHEMA = pa.schema(
 _ROOT_KEY = b"lstcl_platform.root"
 _CLASSES_KEY = b"lstcl_platform.classes"
 _PUBLISHED_KEY = b"lstcl_platform.published"
+_CONTENT_KEY = b"lstcl_platform.content"
+_NOTES = (_ROOT_KEY, _CLASSES_KEY, _PUBLISHED_KEY)
+_OUTSIDE = r"^/|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00"
+"""Paths that lead out of the folder they are relative to, or to no file at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +108,8 @@ class Manifest:
         """Read a manifest Parquet; the videos themselves are not looked at.
 
         Raises:
-            UserError: The file is missing, is no Parquet, or is not a manifest.
+            UserError: The file is missing, is no Parquet or not a manifest, is not what was written, or names a
+                video outside its root.
         """
         path = Path(path)
         if not path.is_file():
@@ -110,8 +117,9 @@ class Manifest:
                 f"{path}: no such manifest; write one with `lstcl-platform data index SOURCE -o {path.name}`"
             )
         try:
-            table = pq.read_table(path, memory_map=False)
-        except (pa.ArrowException, OSError) as error:
+            table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path}: cannot be read as a Parquet manifest: {reason}") from error
         missing = [name for name in SCHEMA.names if name not in table.column_names]
@@ -120,14 +128,16 @@ class Manifest:
                 f"{path}: not a video manifest: column {', '.join(missing)} is missing; "
                 f"write one with `lstcl-platform data index SOURCE -o {path.name}`"
             )
-        said = table.schema.metadata or {}
-        classes = json.loads(said.get(_CLASSES_KEY, b"null"))
-        return cls(
-            table.select(SCHEMA.names).cast(SCHEMA),
-            Path(os.path.normpath(path.parent / said.get(_ROOT_KEY, b".").decode())),
-            None if classes is None else tuple(classes),
-            json.loads(said.get(_PUBLISHED_KEY, b"null")),
-        )
+        said = dict(table.schema.metadata or {})
+        try:
+            table = table.select(SCHEMA.names).cast(SCHEMA)
+            _check_content(table, said, path)
+            classes = json.loads(said.get(_CLASSES_KEY, b"null"))
+            published = json.loads(said.get(_PUBLISHED_KEY, b"null"))
+            root = Path(os.path.normpath(path.parent / said.get(_ROOT_KEY, b".").decode()))
+        except (pa.ArrowException, ValueError) as error:
+            raise UserError(f"{path}: not a video manifest: {str(error).splitlines()[0]}") from error
+        return cls(table, root, None if classes is None else tuple(classes), published)
 
     def save(self, path: str | Path) -> None:
         """Write the manifest as Parquet, atomically.
@@ -146,7 +156,9 @@ class Manifest:
             _CLASSES_KEY: json.dumps(self.stated_classes),
             _PUBLISHED_KEY: json.dumps(self.published),
         }
-        pq.write_table(self.table.replace_schema_metadata(said), temporary)
+        notes = {key: text.encode() for key, text in said.items()}
+        notes[_CONTENT_KEY] = table_digest(self.table, notes).encode()
+        pq.write_table(self.table.replace_schema_metadata(notes), temporary, write_page_checksum=True)
         os.replace(temporary, path)
 
     def __len__(self) -> int:
@@ -216,6 +228,24 @@ class Manifest:
     @cached_property
     def _columns(self) -> dict[str, pa.Array]:
         return {name: self.table[name].combine_chunks() for name in SCHEMA.names}
+
+
+def _check_content(table: pa.Table, said: dict[bytes, bytes], path: Path) -> None:
+    """Refuse a manifest that is not what was written, or that reaches beyond its root.
+
+    One without a digest (of an earlier version, or of another program) is believed.
+    """
+    notes = {key: said[key] for key in _NOTES if key in said}
+    if _CONTENT_KEY in said and said[_CONTENT_KEY] != table_digest(table, notes).encode():
+        raise UserError(f"{path}: damaged: its content is not what was written; index the data again")
+    outside = table["path"].filter(pc.match_substring_regex(table["path"], _OUTSIDE))
+    if len(outside):
+        raise UserError(
+            f"{path}: names {outside[0].as_py()!r}, which is not below its root; a manifest holds paths below one "
+            f"folder: index the data again"
+        )
+    if table["path"].null_count:
+        raise UserError(f"{path}: not a video manifest: a row has no path")
 
 
 def check_usable(manifest: Manifest, *, max_bad_fraction: float) -> None:

@@ -13,9 +13,12 @@ from lstcl_platform.training.checkpoints import (
     load_checkpoint,
     newest_good,
     next_attempt,
+    open_checkpoint,
     prune_checkpoints,
     save_checkpoint,
+    verify_checkpoint,
 )
+from tests.helpers.damage import damaged
 
 
 def state(step: int) -> dict[str, object]:
@@ -71,6 +74,27 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog, d
     assert found is not None
     assert found.step == 1
     assert str(tmp_path / "a2") in caplog.text
+
+
+@pytest.mark.parametrize("name", ["state.pt", "complete.json"])
+def test_no_flipped_bit_and_no_cut_gets_by(tmp_path: Path, name: str):
+    """Whatever a single bit does, the checkpoint is refused by name or is exactly what was written."""
+    ref = save_checkpoint(str(tmp_path / "a1"), 1, state(1), about={"fingerprint": {"world_size": 2}})
+    file = Path(ref.uri) / name
+    copies, messages = damaged(file.read_bytes(), flips=300), []
+    for content in copies:
+        file.write_bytes(content)
+        try:
+            found = open_checkpoint(ref.uri)
+            load_checkpoint(found)
+            verify_checkpoint(found)
+        except DamagedCheckpointError as error:
+            messages.append(str(error))
+        else:
+            assert found == ref
+    assert all(ref.uri in message and name in message for message in messages)
+    # A marker says the same where a bit of its digest's own name turned over.
+    assert len(messages) >= len(copies) - (0 if name == "state.pt" else 15)
 
 
 def test_loading_checks_the_digest_itself(tmp_path: Path):

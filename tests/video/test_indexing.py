@@ -49,6 +49,19 @@ def test_csv_row_without_a_file_is_a_problem_of_that_video(folder):
     assert manifest.file(0) == folder / "class_0" / "video_0.mp4"
 
 
+def test_a_csv_may_name_files_anywhere_and_its_manifest_holds_them_below_one_root(folder, tmp_path, probed):
+    (tmp_path / "lists").mkdir()
+    source = tmp_path / "lists" / "train.csv"
+    source.write_text(f"{folder}/class_1/video_0.mp4,0\n../set/class_0/video_0.mp4,1\n")
+    manifest = open_manifest(source, cache_dir=tmp_path / "cache")
+    assert manifest.root == folder
+    assert [manifest.row(number).path for number in (0, 1)] == ["class_1/video_0.mp4", "class_0/video_0.mp4"]
+    assert manifest.file(1) == folder / "class_0" / "video_0.mp4"
+    probed.clear()
+    assert open_manifest(source, cache_dir=tmp_path / "cache").digest == manifest.digest
+    assert probed == []
+
+
 def test_only_changed_files_are_read_again(folder, probed):
     first = index_videos(folder)
     assert len(probed) == 4

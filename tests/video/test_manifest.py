@@ -8,6 +8,7 @@ import pytest
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.video.manifest import Manifest, VideoRow, check_same_classes, check_usable
+from tests.helpers.damage import damaged
 
 
 def row(number, **changes):
@@ -83,6 +84,39 @@ def test_unreadable_manifests_are_named(tmp_path):
     pq.write_table(pa.table({"path": ["a"], "label": [1]}), tmp_path / "other.parquet")
     with pytest.raises(UserError, match=r"other\.parquet: not a video manifest: column label_name, frames"):
         Manifest.load(tmp_path / "other.parquet")
+
+
+def test_no_flipped_bit_and_no_cut_gets_by(tmp_path):
+    """Whatever a single bit does, the manifest is refused by name or is exactly what was written."""
+    written = replace(
+        build(tmp_path, [row(0), row(1, problem="gone")]), stated_classes=("a", "b"), published=3
+    )
+    path = tmp_path / "m.parquet"
+    written.save(path)
+    copies, messages = damaged(path.read_bytes(), flips=600), []
+    for content in copies:
+        path.write_bytes(content)
+        try:
+            found = Manifest.load(path)
+        except UserError as error:
+            messages.append(str(error))
+        else:
+            assert found == replace(written, table=found.table)
+            assert found.table.equals(written.table)
+    assert all(message.startswith(f"{path}: ") for message in messages)
+    assert len(messages) > len(copies) / 2, "most bytes of a manifest mean something"
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../secret.mp4", "a/../../b.mp4", "..", "a\\..\\..\\b", "C:/a"]
+)
+def test_no_path_leaves_the_root(tmp_path, path):
+    build(tmp_path, [row(0), row(1, path=path)]).save(tmp_path / "m.parquet")
+    with pytest.raises(UserError, match="is not below its root") as refused:
+        Manifest.load(tmp_path / "m.parquet")
+    assert str(tmp_path / "m.parquet") in str(refused.value)
+    build(tmp_path, [row(0, path="a..b/...mp4")]).save(tmp_path / "m.parquet")
+    assert len(Manifest.load(tmp_path / "m.parquet")) == 1
 
 
 def test_too_many_bad_videos_stop_with_their_names(tmp_path):

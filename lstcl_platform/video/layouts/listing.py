@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lstcl_platform.specs.errors import UserError
@@ -24,7 +24,7 @@ class Listed:
     """One video that the source names, before its file is looked at."""
 
     path: str
-    """Relative to the root, with forward slashes; absolute if the CSV says so."""
+    """Relative to the root, with forward slashes; absolute or outside it if the CSV says so, until `enclosed`."""
     label: int
     label_name: str
 
@@ -61,6 +61,20 @@ class Listing:
     classes: tuple[str, ...] | None = None
     published: int | None = None
     annotations: tuple[Path, ...] = ()
+
+
+def enclosed(listing: Listing) -> Listing:
+    """`listing` with all paths below its root, which becomes the folder that holds every video where it was not."""
+    paths = [PurePosixPath(video.path) for video in listing.videos]
+    if not any(path.is_absolute() or ".." in path.parts for path in paths):
+        return listing
+    files = [os.path.normpath(listing.root.absolute() / path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(file) for file in files])
+    videos = [
+        replace(video, path=Path(os.path.relpath(file, root)).as_posix())
+        for video, file in zip(listing.videos, files, strict=True)
+    ]
+    return replace(listing, root=Path(root), videos=videos)
 
 
 def find_videos(names: Collection[str], *, beside: Path, videos: Path | None) -> tuple[Path, dict[str, str]]:
