@@ -25,13 +25,14 @@ _FRAMEWORKS: dict[str, FrameworkSpec] = {
 }
 
 
+SpecArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[SPEC]", help="Experiment file: its first pretraining; options go before it."),
+]
+
+
 def step(
-    spec: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[SPEC]", help="Experiment file: its first pretraining; options go before it."
-        ),
-    ] = None,
+    spec: SpecArgument = None,
     overrides: OverrideOptions = None,
     override_files: OverrideFileOptions = None,
     model: Annotated[BackboneName | None, typer.Option(help="Backbone.")] = None,
