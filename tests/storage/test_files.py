@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lstcl_platform.training import storage
+from lstcl_platform import storage
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
