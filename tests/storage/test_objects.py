@@ -163,7 +163,7 @@ def test_a_range_file_outlives_throttling_and_says_when_storage_is_away(s3, buck
         monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
         s3.throttle = 10**6
         try:
-            with pytest.raises(StorageError, match="SLOW_DOWN|503"):
+            with pytest.raises(StorageError, match=r"SLOW_DOWN|503"):
                 file.read()
         finally:
             s3.throttle = 0
