@@ -7,7 +7,7 @@ alone allows; with LSTCL_ALL_GROUPS=1, as in `.ci/run`, a group of which no test
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -21,6 +21,8 @@ ON_REQUEST = {"long": "takes minutes to hours"}
 """Groups that run only when asked for, also with LSTCL_ALL_GROUPS."""
 TOOLS = {"browser": (("chromium", "chromedriver"), "install Chromium and its driver")}
 """Programs that a group needs beside what pip installs, and what to do when they are missing."""
+
+_POLICY = os.sched_getscheduler(0)
 
 collected: Counter[str] = Counter()
 ran: defaultdict[str, set[str]] = defaultdict(set)
@@ -57,6 +59,16 @@ def left_out(groups: Sequence[str]) -> dict[str, str]:
         else:
             reasons[group] = "no test of it was selected" if collected[group] else "it has no test here"
     return reasons
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """Fails a test that leaves this process with real-time priority, as encoders do for root.
+
+    Every later child would inherit it, and a Ray executor that polls with it starves the whole machine.
+    """
+    yield
+    assert os.sched_getscheduler(0) == _POLICY
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` and `-k` take tests out, so that what they take out is counted

@@ -1,5 +1,6 @@
 """Small real videos for tests, encoded with PyAV: nothing is downloaded and no binary is committed."""
 
+import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -69,14 +70,8 @@ def make_video(
         context = stream.codec_context
         context.time_base = base
         context.gop_size, context.max_b_frames, context.thread_count = gop, bframes, 1
-        if codec == "libx264":
-            fixed = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:threads=1"
-            context.options = {
-                "x264-params": f"{fixed}:open-gop={int(open_gop)}:{x264}",
-                "preset": "veryfast",
-            }
-        if codec == "libx265":
-            context.options = {"x265-params": f"keyint={gop}:bframes={bframes}:log-level=error"}
+        context.options = _codec_options(codec, gop=gop, bframes=bframes, open_gop=open_gop, x264=x264)
+        policy = os.sched_getscheduler(0)
         if rotation:
             stream.set_display_rotation(rotation)
         for index, moment in enumerate(moments):
@@ -85,9 +80,20 @@ def make_video(
             frame.pts, frame.time_base = round(moment / base), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        # SVT-AV1 gives its caller real-time priority where it may (as root), and all later children inherit it.
+        os.sched_setscheduler(0, policy, os.sched_param(0))
     if cut_frames:
         _cut_by_edit_list(path, seconds=float(moments[cut_frames]))
     return path
+
+
+def _codec_options(codec: str, *, gop: int, bframes: int, open_gop: bool, x264: str) -> dict[str, str]:
+    if codec == "libx264":
+        fixed = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:threads=1"
+        return {"x264-params": f"{fixed}:open-gop={int(open_gop)}:{x264}", "preset": "veryfast"}
+    if codec == "libx265":
+        return {"x265-params": f"keyint={gop}:bframes={bframes}:log-level=error"}
+    return {}
 
 
 def make_labelled_folder(root: Path, *, classes: int = 2, videos: int = 4, **options: Any) -> Path:
