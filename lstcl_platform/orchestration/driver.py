@@ -8,7 +8,7 @@ from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import deal_shards
-from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
+from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import UserError
@@ -41,9 +41,15 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
             _tell(job, "warning", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
             continue
         if result["status"] == "stopped" and not _stop_requested(job):
-            _tell(job, "warning", {"text": f"attempt {job.attempt} gave way to a preemption"})
+            _tell(job, "warning", {"text": f"attempt {job.attempt} {_why_stopped(job, result['steps'])}"})
             continue
         return _outcome(job, result["status"], result=result)
+
+
+def _why_stopped(job: StageJob, step: int) -> str:
+    if step == pause_step(job, deal_of(job, samples_of(job))):
+        return f"ended at step {step}, so that the memory of its data executor is given back"
+    return "gave way to a preemption"
 
 
 def _claim(job: StageJob) -> StageJob:

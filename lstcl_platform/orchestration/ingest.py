@@ -37,6 +37,10 @@ aside for it, and a decode task that needs all of them never starts while the so
 MAX_DECODE_RETRIES = 3
 """A decode task that dies (a crash in native code, no memory) is tried again this often; Ray's default is for ever."""
 
+MAX_CHUNKS_AN_EXECUTOR = 500_000
+"""Chunks until a training stage starts a new executor. Ray's core keeps 3 to 4 KB of every finished task in the process
+that submitted it, for as long as that process lives: 2 GB at this many."""
+
 MAX_CHUNK = 16
 """Samples a decode task: enough that task overhead stays under a few percent, few enough to spread over the cores."""
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lstcl_platform.orchestration.ingest import Deal
+from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR, Deal
 from lstcl_platform.orchestration.preflight import Placement
 from lstcl_platform.specs.run import CheckpointSpec
-from lstcl_platform.specs.stages import Stage
+from lstcl_platform.specs.stages import TESTS, Stage
 from lstcl_platform.video.probe_samples import ProbeSamples
 from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples
 
@@ -116,3 +116,13 @@ def deal_of(job: StageJob, samples: Samples) -> Deal:
         start_step=job.start_step,
         steps=samples.plan.steps_per_epoch * block.epochs,
     )
+
+
+def pause_step(job: StageJob, deal: Deal) -> int | None:
+    """Step after which an attempt makes way for the next one, and with it for a new executor.
+
+    None for a test of a model, which keeps no state to go on from.
+    """
+    if job.stage.kind in TESTS:
+        return None
+    return deal.start_step + max(1, MAX_CHUNKS_AN_EXECUTOR // (deal.chunks_per_batch * deal.world))

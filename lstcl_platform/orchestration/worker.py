@@ -12,7 +12,7 @@ from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
-from lstcl_platform.orchestration.job import StageJob, deal_of, samples_of
+from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.training.context import StageContext, StageResult
 
@@ -26,9 +26,10 @@ class BoardReporter:
     All ranks agree on the answer and on when the next question is due, because both travel from rank 0.
     """
 
-    def __init__(self, job: StageJob, *, rank: int) -> None:
+    def __init__(self, job: StageJob, *, rank: int, pause_step: int | None) -> None:
         self._job = job
         self._rank = rank
+        self._pause_step = pause_step
         self._last_progress = 0.0
         self._next_check = 0
         self._last_check = (0, time.monotonic())
@@ -60,7 +61,9 @@ class BoardReporter:
             self._push("file", {"location": location})
 
     def should_stop(self, step: int) -> bool:
-        """Whether to checkpoint and end: the user asked, or this node is about to be taken away."""
+        """Whether to checkpoint and end: the user asked, this node is about to be taken away, or a pause is due."""
+        if self._pause_step is not None and step >= self._pause_step:
+            return True
         if step < self._next_check:
             return False
         import ray
@@ -118,9 +121,9 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     job: StageJob = config["job"]
     rank = train.get_context().get_world_rank()
     _log_to_file(job, rank)
-    reporter = BoardReporter(job, rank=rank)
     samples = samples_of(job)
     deal = deal_of(job, samples)
+    reporter = BoardReporter(job, rank=rank, pause_step=pause_step(job, deal))
     shards = config["shards"]
     batches: Iterator[Batch] = iter(())
     if shards is not None:

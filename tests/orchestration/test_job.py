@@ -1,0 +1,34 @@
+import pytest
+
+from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR, Deal
+from lstcl_platform.orchestration.job import StageJob, pause_step
+from lstcl_platform.orchestration.worker import BoardReporter
+from lstcl_platform.specs.run import CheckpointSpec
+from tests.tracking.conftest import make_stage
+
+DEAL = Deal(global_batch=64, world=2, start_step=100, steps=10**7)
+
+
+def job(kind):
+    return StageJob(
+        stage=make_stage("s", kind=kind),
+        train_manifest="",
+        val_manifest="",
+        stage_dir="",
+        placement=None,
+        checkpoint=CheckpointSpec(),
+        log_every_steps=1,
+        board=None,
+    )
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_a_training_attempt_ends_before_its_executor_has_handed_on_too_many_chunks(kind):
+    step = pause_step(job(kind), DEAL)
+    assert (step - DEAL.start_step) * DEAL.chunks_per_batch * DEAL.world == MAX_CHUNKS_AN_EXECUTOR
+    assert BoardReporter(job(kind), rank=1, pause_step=step).should_stop(step)
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "probe"])
+def test_a_test_of_a_model_is_never_paused(kind):
+    assert pause_step(job(kind), DEAL) is None
