@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstcl_platform.cli.plan import Plan, build_plan, plan_as_json
-from lstcl_platform.specs import Stage, load_experiment
+from lstcl_platform.specs import Stage, expand, load_experiment
 from lstcl_platform.specs.base import Spec
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.training import PretrainSpec
@@ -213,3 +213,21 @@ def test_a_study_is_launched_at_toy_size_on_ray(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "9 stages ran, 0 were done before, 0 failed." in done.stderr
     assert "sampling=random_disjoint" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "folds", "seeds", "strides"), [("yoga", 5, 2, (8, 32)), ("tennis", 1, 3, (2, 8))]
+)
+def test_evidence_compares_three_ways_on_the_same_videos_seeds_and_finetuning(name, folds, seeds, strides):
+    trials = expand(load_experiment(FOLDER / "evidence" / f"{name}.yaml")).trials
+    ways: dict[tuple[str, str, int], list[int | None]] = {}
+    for trial in trials:
+        spec = trial.spec
+        assert spec.pretrain is None or spec.pretrain.seed == spec.finetune.seed
+        way = None if spec.pretrain is None else spec.pretrain.clips.long_strides[0]
+        ways.setdefault((spec.data.train, spec.data.val, spec.finetune.seed), []).append(way)
+    assert list(map(len, ({key[:2] for key in ways}, {key[2] for key in ways}))) == [folds, seeds]
+    assert len(ways) == folds * seeds
+    assert all(sorted(found, key=str) == sorted([*strides, None], key=str) for found in ways.values())
+    recipes = {trial.spec.finetune.model_copy(update={"seed": 0}) for trial in trials}
+    assert len(recipes) == 1
