@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-EventKind = Literal["attempt", "training", "progress", "rows", "bad_video", "warning", "file"]
+EventKind = Literal["attempt", "training", "progress", "rows", "bad_video", "warning", "preempted", "file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Event:
 
     Attributes:
         kind: `attempt` (a driver starts an attempt), `training` (the loop has begun), `progress`, `rows` (metrics),
-            `bad_video`, `warning`, `file` (to be kept with the run).
+            `bad_video`, `warning`, `preempted`, `file` (to be kept with the run).
         stage: stage key.
         attempt: number of the attempt; events of an attempt that was replaced are ignored.
         rank: rank of the worker, 0 for the driver.

@@ -41,15 +41,16 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
             _tell(job, "warning", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
             continue
         if result["status"] == "stopped" and not _stop_requested(job):
-            _tell(job, "warning", {"text": f"attempt {job.attempt} {_why_stopped(job, result['steps'])}"})
+            kind, why = _why_stopped(job, result["steps"])
+            _tell(job, kind, {"text": f"attempt {job.attempt} {why}"})
             continue
         return _outcome(job, result["status"], result=result)
 
 
-def _why_stopped(job: StageJob, step: int) -> str:
+def _why_stopped(job: StageJob, step: int) -> tuple[EventKind, str]:
     if step == pause_step(job, deal_of(job, samples_of(job))):
-        return f"ended at step {step}, so that the memory of its data executor is given back"
-    return "gave way to a preemption"
+        return "warning", f"ended at step {step}, so that the memory of its data executor is given back"
+    return "preempted", "gave way to a preemption"
 
 
 def _claim(job: StageJob) -> StageJob:

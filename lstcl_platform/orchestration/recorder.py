@@ -81,6 +81,8 @@ class Recorder:
         with self._lock:
             state = self.progress.stages[key]
             state.ended_at = time.time()
+            if state.bad_videos and key in self._runs:
+                self._tracker.note_bad_videos(self._runs[key], state.bad_videos, attempt=state.attempt)
             status = "failed" if result is None else result["status"]
             if status == "finished":
                 assert result is not None
@@ -211,6 +213,11 @@ class Recorder:
         self._view.message(f"{state.kind} {event.stage[:10]} ({state.label}): {text}")
         if (run := self._runs.get(event.stage)) is not None:
             self._tracker.warn_stage(run, text)
+
+    def _on_preempted(self, event: Event, state: StageProgress) -> None:
+        self._on_warning(event, state)
+        if (run := self._runs.get(event.stage)) is not None:
+            self._tracker.note_preemption(run)
 
     def _on_file(self, event: Event, state: StageProgress) -> None:
         self._tracker.keep_files(self._runs[event.stage], _small_local(event.data["location"]))

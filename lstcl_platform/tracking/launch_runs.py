@@ -13,6 +13,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.loading import parse_experiment
 from lstcl_platform.specs.stages import StageGraph, Trial
+from lstcl_platform.tracking.origin import origin_tags
 from lstcl_platform.tracking.records import LaunchRun, LaunchState, RecordedLaunch, Status, TrialResult
 from lstcl_platform.tracking.secrets import is_masked, mask, mask_text
 from lstcl_platform.tracking.stage_runs import RUN_STATES, StageRuns, text_of
@@ -67,7 +68,8 @@ class LaunchRuns(StageRuns):
                 run_id = earlier.info.run_id
                 self._client.update_run(run_id, status="RUNNING")
             now = f"{time.time():.3f}"
-            self._set_tags(run_id, {"lstcl.began": now, "lstcl.heard": now, "lstcl.stop": ""})
+            tags = {"lstcl.began": now, "lstcl.heard": now, "lstcl.stop": ""}
+            self._set_tags(run_id, tags | origin_tags())
             for name, fields in (("requested", mask(requested)), ("resolved", resolved)):
                 self._client.log_text(run_id, yaml.safe_dump(fields, sort_keys=False), f"{name}.yaml")
             children = self._begin_trials(experiment, run_id, trials, graph)

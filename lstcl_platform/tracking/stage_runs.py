@@ -17,6 +17,8 @@ from lstcl_platform.tracking.secrets import mask, mask_text
 from lstcl_platform.tracking.store import MAX_TAG, STAGES, Store, clip, compact
 
 _STEP = "step"
+BAD_VIDEOS = "bad_videos"
+"""Artifact folder of a stage: one JSON file a launch, problem -> samples that it cost."""
 _QUERIES_AT_ONCE = 8
 RUN_STATES: Mapping[str, Status] = {
     "SCHEDULED": "waiting",
@@ -35,7 +37,7 @@ class StageRuns(Store):
         mark = "attributes.status = 'FINISHED' and tags.`lstcl.status` = 'finished'"
         found: dict[str, FinishedStage] = {}
         for key, run in self._runs_of(keys, condition=mark):
-            found.setdefault(key, _finished_stage(run))
+            found.setdefault(key, finished_stage(run))
         return found
 
     def begin_stage(
@@ -154,6 +156,19 @@ class StageRuns(Store):
         """Keep the newest warning of a stage as a tag of its run."""
         with self._lock:
             self._set_tags(run.run_id, {"lstcl.warning": text})
+
+    def note_preemption(self, run: StageRun) -> None:
+        """Count an attempt of the stage that gave way to a preemption."""
+        with self._lock:
+            tags = self._client.get_run(run.run_id).data.tags
+            count = int(tags.get("lstcl.preemptions") or 0) + 1
+            self._set_tags(run.run_id, {"lstcl.preemptions": str(count)})
+
+    def note_bad_videos(self, run: StageRun, problems: Mapping[str, int], *, attempt: int) -> None:
+        """Keep which bad videos this launch met in the stage: problem -> samples; `attempt` names the launch."""
+        with self._lock:
+            text = json.dumps({mask_text(text): times for text, times in problems.items()}, indent=1)
+            self._client.log_text(run.run_id, text, f"{BAD_VIDEOS}/a{attempt}.json")
 
     def keep_files(self, run: StageRun, paths: Sequence[Path | str]) -> None:
         """Copy local files to a stage's artifacts."""
@@ -305,7 +320,8 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else compact(value)
 
 
-def _finished_stage(run: Any) -> FinishedStage:
+def finished_stage(run: Any) -> FinishedStage:
+    """The result that an MLflow stage run holds."""
     tags = run.data.tags
     fingerprint: dict[str, Any] = {}
     with contextlib.suppress(json.JSONDecodeError):  # cut at MLflow's limit for tags

@@ -1,5 +1,6 @@
 """The tracking store of a study: `Tracker` is all that the platform knows of MLflow."""
 
+from lstcl_platform.tracking.details import DetailedRuns, LaunchOrigin, StageRecord
 from lstcl_platform.tracking.location import artifact_location, tracking_uri
 from lstcl_platform.tracking.records import (
     FinishedStage,
@@ -10,13 +11,15 @@ from lstcl_platform.tracking.records import (
     StageState,
     TrialResult,
 )
-from lstcl_platform.tracking.trained import TrainedRuns, TrainedWeights
+from lstcl_platform.tracking.trained import TrainedWeights
 
 __all__ = [
     "FinishedStage",
+    "LaunchOrigin",
     "LaunchRun",
     "LaunchState",
     "RecordedLaunch",
+    "StageRecord",
     "StageRun",
     "StageState",
     "Tracker",
@@ -27,7 +30,7 @@ __all__ = [
 ]
 
 
-class Tracker(TrainedRuns):
+class Tracker(DetailedRuns):
     """Stages, launches and trials in an MLflow store.
 
     The launch process is the only writer of a launch; several launches may share a store. Methods are

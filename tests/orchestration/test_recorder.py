@@ -222,3 +222,16 @@ def test_a_file_of_a_worker_is_kept_with_the_run(case, tmp_path):
         "resolved.yaml",
         "trace.json.gz",
     ]
+
+
+def test_preemptions_and_bad_videos_outlast_the_launch(tracker):
+    case = Case(tracker, "ledger")
+    case.begin(case.pretrain)
+    lost = case.event("bad_video", problem="jump/3.mp4: no frames")
+    case.recorder.handle([lost, lost, case.event("preempted", text="attempt 1 gave way to a preemption")])
+    case.begin(case.pretrain, attempt=2, start_step=2)
+    finished = case.finish(case.pretrain)
+    record = tracker.stage_records([case.pretrain])[case.pretrain]
+    assert record.preemptions == 1
+    assert "preemption" in record.warning
+    assert tracker.bad_videos(finished.run_id) == {"jump/3.mp4: no frames": 2}
