@@ -21,6 +21,11 @@ from lstcl_platform.specs.training import (
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 
 
+Published = Literal[
+    "figure2", "figure3", "figure4", "table1", "table2", "table3", "table4", "table5", "table6"
+]
+
+
 class SweepSpec(Spec):
     """Which cells the study has: the grid and the cases, less what is excluded."""
 
@@ -132,6 +137,9 @@ class ExperimentSpec(TrialSpec):
     """Name of the study; its MLflow experiment and the argument of `status`, `compare`, `resume`."""
     description: str = ""
     """What the study asks, in a sentence or two."""
+    published: Published | None = None
+    """The figure or table of the LSTCL paper that the study repeats: `report` and `compare` draw it as the paper does
+    and set the printed values beside. Null for a study of its own."""
     sweep: SweepSpec = SweepSpec()
     """The cells."""
     checkpoint: CheckpointSpec = CheckpointSpec()
