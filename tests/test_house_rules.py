@@ -28,6 +28,7 @@ COMMANDS = {
     "logs",
     "doctor",
     "compare",
+    "report",
     "export",
     "schema",
     "data check",

@@ -12,6 +12,7 @@ from lstcl_platform.cli import (
     launch,
     plan,
     prepare,
+    report,
     results,
     show,
     synthesize,
@@ -35,6 +36,7 @@ app.command("stop")(control.stop)
 app.command("logs")(control.logs)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(results.compare)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("schema")(plan.schema)
 data_app.command("check")(check.check)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,16 @@ def compare(
     ] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     plot: Annotated[Path | None, typer.Option(help="Also write a figure: .png, .pdf or .svg.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Order of the cells: a metric (best first) or a setting.", metavar="NAME"),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only cells with this setting, named by the end of its path.", metavar="FIELD=VALUE"
+        ),
+    ] = None,
     cost: Annotated[
         Counted | None,
         typer.Option(help="Also parameters and GMACs x views, without or with attention's own products."),
@@ -54,19 +65,23 @@ def compare(
     storage: Storage = "lstcl_runs",
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Set the cells of studies side by side: mean and spread over seeds, and what no learning scores."""
+    """Set the cells of studies side by side: mean and spread over seeds, the paper's values, what no learning scores.
+
+    EXPERIMENT is a study's name, or the id of any MLflow run in the store: of a launch, a trial, or one of your own.
+    """
     from lstcl_platform.results.plots import plot_comparison
+    from lstcl_platform.results.settings import filtered, ordered
     from lstcl_platform.results.tables import comparison_csv, comparison_json, comparison_table
 
     tracker = open_store(storage=storage, tracking_uri=tracking_uri)
     comparison = comparison_of(tracker, list(dict.fromkeys(experiments)), metric=metric)
+    comparison = filtered(comparison, where or ())
+    if sort is not None:
+        comparison = ordered(comparison, sort)
     if cost is not None:
         from lstcl_platform.results.cost import with_costs
-        from lstcl_platform.specs.sweep import expand
 
-        recorded = [tracker.recorded_spec(name).spec for name in comparison.experiments]
-        trials = [trial for spec in recorded for trial in expand(spec).trials]
-        comparison = with_costs(comparison, trials, convention=cost.value)
+        comparison = with_costs(comparison, convention=cost.value)
     if output_format is Format.CSV:
         typer.echo(comparison_csv(comparison), nl=False)
     elif output_format is Format.JSON:
@@ -104,12 +119,24 @@ def status(
 def comparison_of(
     tracker: "Tracker", experiments: Sequence[str], *, metric: str | None = None
 ) -> "Comparison":
-    """The cells of `experiments` as tracking holds them now."""
-    from lstcl_platform.results.compare import compare_trials
+    """The cells of `experiments` (names, or MLflow run ids) as tracking holds them now, with their settings.
 
-    trials = [trial for name in experiments for trial in tracker.trial_results(name)]
-    launches = {name: tracker.launch_state(name).metrics for name in experiments}
-    return compare_trials(trials, metric=metric, launch_metrics=launches)
+    A launch whose record can no longer be read back is compared without settings.
+    """
+    from lstcl_platform.results.compare import compare_trials
+    from lstcl_platform.results.settings import with_settings
+    from lstcl_platform.specs.errors import UserError
+
+    found = [tracker.results_of(name) for name in experiments]
+    trials = [trial for each in found for trial in each.trials]
+    launches = {each.name: each.metrics for each in found}
+    comparison = compare_trials(trials, metric=metric, launch_metrics=launches)
+    for each in found:
+        if each.launch is not None:
+            with suppress(UserError):
+                specs = {each.name: tracker.recorded_launch(each.launch).spec}
+                comparison = with_settings(comparison, specs)
+    return comparison
 
 
 def open_store(*, storage: str, tracking_uri: str | None) -> "Tracker":

@@ -5,10 +5,12 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lstcl_platform.results.published import Printed
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.tracking.records import Status, TrialResult
 
 BASELINES: Mapping[str, str] = {
@@ -66,6 +68,8 @@ class ComparedCell:
         statuses: where its trials stand, one a seed.
         best: it has the best mean of its experiment.
         cost: what its model costs, where that was asked.
+        spec: its resolved settings, seeds those of its first trial, where they were looked up.
+        printed: what the paper prints for it, where it repeats a figure or table.
     """
 
     experiment: str
@@ -75,6 +79,8 @@ class ComparedCell:
     statuses: tuple[Status, ...]
     best: bool = False
     cost: CellCost | None = None
+    spec: TrialSpec | None = None
+    printed: Printed | None = None
 
     @property
     def finished(self) -> int:
@@ -95,6 +101,12 @@ class Comparison:
     metric: str
     cells: tuple[ComparedCell, ...]
     baselines: Mapping[str, Mapping[str, float]]
+
+    def delta(self, cell: ComparedCell) -> float | None:
+        """Our mean less the printed value, or None where one of them is missing."""
+        if cell.printed is None or not {self.metric} <= cell.metrics.keys() & cell.printed.values.keys():
+            return None
+        return cell.metrics[self.metric].mean - cell.printed.values[self.metric]
 
     @property
     def experiments(self) -> list[str]:
@@ -136,7 +148,7 @@ def compare_trials(
         experiment: {name: metrics[name] for name in BASELINES if name in metrics}
         for experiment, metrics in (launch_metrics or {}).items()
     }
-    return Comparison(metric=metric, cells=tuple(_mark_best(cells, metric)), baselines=baselines)
+    return mark_best(Comparison(metric=metric, cells=tuple(cells), baselines=baselines))
 
 
 def cell_id(experiment: str, name: str, cell: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -182,7 +194,9 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(values=tuple(values), mean=statistics.fmean(values), sd=sd)
 
 
-def _mark_best(cells: Sequence[ComparedCell], metric: str) -> list[ComparedCell]:
+def mark_best(comparison: Comparison) -> Comparison:
+    """The comparison with the cell of the best mean of each experiment marked, of those that it has now."""
+    cells, metric = comparison.cells, comparison.metric
     sign = -1.0 if lower_is_better(metric) else 1.0
     best: dict[str, float] = {}
     scores: list[float | None] = []
@@ -192,10 +206,11 @@ def _mark_best(cells: Sequence[ComparedCell], metric: str) -> list[ComparedCell]
         scores.append(score)
         if score is not None:
             best[cell.experiment] = max(score, best.get(cell.experiment, score))
-    return [
-        ComparedCell(**{**cell.__dict__, "best": score is not None and score == best[cell.experiment]})
+    marked = (
+        replace(cell, best=score is not None and score == best[cell.experiment])
         for cell, score in zip(cells, scores, strict=True)
-    ]
+    )
+    return replace(comparison, cells=tuple(marked))
 
 
 def _without_seeds(cell: Mapping[str, Any]) -> dict[str, Any]:

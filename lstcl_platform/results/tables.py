@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lstcl_platform.results.compare import CellCost, ComparedCell, Comparison, cost_note
-from lstcl_platform.results.text import baselines, spread
+from lstcl_platform.results.settings import Difference, differences
+from lstcl_platform.results.text import baselines, number, spread
 
 _OTHERS_SHOWN = 2
 _COLUMN = 19
@@ -24,6 +25,8 @@ _COUNTS = 22
 """Width of the columns that count seeds and open trials."""
 _COSTS = 25
 """Width of the columns of the cost."""
+_PRINTED = 24
+"""Width of the columns of the paper."""
 
 
 def comparison_table(comparison: Comparison, *, width: int) -> Group:
@@ -36,7 +39,7 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
     parts: list[Table | Text] = []
     for experiment in comparison.experiments:
         cells = [cell for cell in comparison.cells if cell.experiment == experiment]
-        parts.append(_experiment_table(experiment, cells, comparison.metric, width=width))
+        parts.append(_experiment_table(experiment, cells, comparison, width=width))
         text = baselines(comparison.baselines.get(experiment, {}))
         if text:
             parts.append(Text(f"without learning: {text}"))
@@ -46,16 +49,40 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
         if comparison.metric in cell.metrics
     )
     parts.append(Text("* best mean" + ("; ± standard deviation over seeds" if spread_shown else "")))
+    if any(cell.printed is not None for cell in comparison.cells):
+        parts.append(Text("paper: the value that the paper prints; ours - paper: the difference"))
     if note := cost_note(comparison):
         parts.append(Text(note))
+    if found := differences(comparison):
+        parts.append(_differences_table(found, comparison.experiments))
     return Group(*parts)
 
 
-def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: str, *, width: int) -> Table:
+def _differences_table(found: Sequence[Difference], experiments: Sequence[str]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="settings that differ",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("setting", overflow="fold")
+    for name in experiments:
+        table.add_column(Text(name), overflow="fold")
+    for each in found:
+        table.add_row(Text(each.field), *(Text(" | ".join(each.values[name])) for name in experiments))
+    return table
+
+
+def _experiment_table(
+    experiment: str, cells: Sequence[ComparedCell], comparison: Comparison, *, width: int
+) -> Table:
+    metric = comparison.metric
     others = _other_metrics(cells, metric)[:_OTHERS_SHOWN]
     name_width = max(len(cell.name) for cell in cells)
     costs = any(cell.cost is not None for cell in cells)
-    counts = _COUNTS + (_COSTS if costs else 0)
+    printed = any(cell.printed is not None for cell in cells)
+    counts = _COUNTS + (_COSTS if costs else 0) + (_PRINTED if printed else 0)
     while others and name_width + _COLUMN * (1 + len(others)) + counts > width:
         others.pop()
     table = Table(
@@ -63,6 +90,8 @@ def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: st
     )
     table.add_column("cell", overflow="fold", min_width=min(name_width, 16))
     for name in (metric, *others):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("paper", "ours - paper") if printed else ():
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("params", "GMACs x views") if costs else ():
         table.add_column(name, justify="right", no_wrap=True)
@@ -73,7 +102,9 @@ def _experiment_table(experiment: str, cells: Sequence[ComparedCell], metric: st
             _value(cell, metric) + (" *" if cell.best else "  "),
             *(_value(cell, name) for name in others),
         ]
-        row = [cell.name, *shown, *(_cost(cell) if costs else ()), str(cell.finished), _open_trials(cell)]
+        paper = _printed(cell, comparison) if printed else ()
+        row = [cell.name, *shown, *paper, *(_cost(cell) if costs else ())]
+        row += [str(cell.finished), _open_trials(cell)]
         table.add_row(*map(Text, row), style="bold" if cell.best else None)
     return table
 
@@ -97,6 +128,7 @@ def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
                 }
                 for name, summary in cell.metrics.items()
             },
+            **({} if cell.printed is None else {"published": asdict(cell.printed)}),
             **({} if cell.cost is None else {"cost": asdict(cell.cost)}),
         }
         for cell in comparison.cells
@@ -109,6 +141,7 @@ def comparison_json(comparison: Comparison) -> str:
         "metric": comparison.metric,
         "baselines": {name: dict(values) for name, values in comparison.baselines.items()},
         "cells": comparison_records(comparison),
+        "differences": {each.field: dict(each.values) for each in differences(comparison)},
     }
     return json.dumps(content, indent=2)
 
@@ -116,16 +149,18 @@ def comparison_json(comparison: Comparison) -> str:
 def comparison_csv(comparison: Comparison) -> str:
     """One line a cell: its swept fields, then ``METRIC``, ``METRIC_sd`` and ``METRIC_n`` of each metric.
 
-    Where costs were asked, four columns end the line: convention, parameters, gmacs and views.
+    Where the paper prints a value for a cell, columns `published` and `delta` follow; where costs were asked, four
+    columns end the line: convention, parameters, gmacs and views.
     """
     fields = list(dict.fromkeys(path for cell in comparison.cells for path in cell.cell))
     metrics = [comparison.metric, *_other_metrics(comparison.cells, comparison.metric)]
     columns = [part for name in metrics for part in (name, f"{name}_sd", f"{name}_n")]
     asked = any(cell.cost is not None for cell in comparison.cells)
     costs = [field.name for field in dataclass_fields(CellCost)] if asked else []
+    printed = ["published", "delta"] if any(cell.printed is not None for cell in comparison.cells) else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best", *costs])
+    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best", *printed, *costs])
     for cell in comparison.cells:
         numbers: list[Any] = []
         for name in metrics:
@@ -133,9 +168,15 @@ def comparison_csv(comparison: Comparison) -> str:
             numbers += ["", "", 0] if summary is None else [summary.mean, summary.sd, len(summary.values)]
         values = [_csv_field(cell.cell[path]) if path in cell.cell else "" for path in fields]
         counts = [len(cell.statuses), cell.finished, int(cell.best)]
+        paper = _csv_printed(cell, comparison) if printed else []
         paid = [getattr(cell.cost, name, "") for name in costs]
-        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts, *paid])
+        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts, *paper, *paid])
     return text.getvalue()
+
+
+def _csv_printed(cell: ComparedCell, comparison: Comparison) -> list[Any]:
+    value = None if cell.printed is None else cell.printed.values.get(comparison.metric)
+    return ["" if number_ is None else number_ for number_ in (value, comparison.delta(cell))]
 
 
 def _csv_field(value: Any) -> Any:
@@ -151,6 +192,13 @@ def _cost(cell: ComparedCell) -> tuple[str, str]:
     if cell.cost is None:
         return "-", "-"
     return f"{cell.cost.parameters / 1e6:.2f}", f"{cell.cost.gmacs:.4g} x {cell.cost.views}"
+
+
+def _printed(cell: ComparedCell, comparison: Comparison) -> tuple[str, str]:
+    if cell.printed is None or comparison.metric not in cell.printed.values:
+        return "-", "-"
+    delta = comparison.delta(cell)
+    return number(cell.printed.values[comparison.metric]), "-" if delta is None else f"{delta:+.3f}"
 
 
 def _value(cell: ComparedCell, metric: str) -> str:

@@ -1,5 +1,6 @@
 """Numbers, durations and moments as people read them."""
 
+import json
 import time
 from collections.abc import Mapping
 
@@ -41,3 +42,34 @@ def moment(unix_seconds: float) -> str:
 def baselines(values: Mapping[str, float]) -> str:
     """``majority class 0.240, nearest neighbour on the mean frame 0.520``."""
     return ", ".join(f"{BASELINES[name]} {number(value)}" for name, value in values.items())
+
+
+def is_share(metric: str) -> bool:
+    """Whether `metric` is an accuracy in [0, 1], which people read in percent."""
+    return metric.endswith(("top1", "top5"))
+
+
+def metric_label(metric: str) -> str:
+    """``top-1 accuracy (%)``; a metric that is no accuracy goes by its name."""
+    if not is_share(metric):
+        return metric.replace("_", " ")
+    protocol, _, top = metric.rpartition("_")
+    names = {"": "", "knn": "k-NN ", "linear": "linear probe ", "train": "training "}
+    return f"{names.get(protocol, protocol + ' ')}top-{top[3:]} accuracy (%)"
+
+
+def value_text(value: float, metric: str) -> str:
+    """A value as the paper writes it: accuracies in percent with one digit, others as `number`."""
+    return f"{value * 100:.1f}" if is_share(metric) else number(value)
+
+
+def signed(value: float, metric: str) -> str:
+    """A difference with its sign, in points for accuracies."""
+    text = value_text(abs(value), metric)
+    zero = not any(digit in text for digit in "123456789")
+    return text if zero else f"{'+' if value > 0 else '−'}{text}"
+
+
+def json_text(value: object) -> str:
+    """A setting as YAML would have it on one line; texts stand without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,7 @@
 """What a report reads beyond where things stand: curves, inputs, warnings and bad videos of stages."""
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.tracking.origin import CHANGED, COMMAND, COMMIT, VERSION
-from lstcl_platform.tracking.records import FinishedStage, StageState
-from lstcl_platform.tracking.stage_runs import BAD_VIDEOS, finished_stage, stage_state
+from lstcl_platform.tracking.records import FinishedStage, RecordedLaunch, StageState, TrialResult
+from lstcl_platform.tracking.secrets import mask_text
+from lstcl_platform.tracking.stage_runs import BAD_VIDEOS, RUN_STATES, finished_stage, stage_state
 from lstcl_platform.tracking.trained import TrainedRuns
 
 Point = tuple[int, float]
@@ -55,8 +58,71 @@ class LaunchOrigin:
     version: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparedRuns:
+    """Runs that are compared under one name.
+
+    Attributes:
+        name: of the experiment, or ``experiment@run`` for a single run.
+        trials: its trials, or what stands for one.
+        metrics: of the launch, such as baselines.
+        launch: parent run with the recorded settings, or None for a run of somebody else.
+    """
+
+    name: str
+    trials: tuple[TrialResult, ...]
+    metrics: Mapping[str, float]
+    launch: str | None
+
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
 class DetailedRuns(TrainedRuns):
     """The part of the tracking store that reports read."""
+
+    def results_of(self, name: str) -> "ComparedRuns":
+        """What `compare` sets side by side: an experiment's newest launch, or any one MLflow run of this store.
+
+        A launch's run gives all its trials, a trial's run itself, and a run of somebody else its parameters and
+        metrics.
+
+        Args:
+            name: of an experiment, or an MLflow run id.
+
+        Raises:
+            UserError: there is neither; the message names the nearest experiment.
+        """
+        if name in self.experiments() or not _RUN_ID.fullmatch(name):
+            trials, state = self.trial_results(name), self.launch_state(name)
+            return ComparedRuns(name=name, trials=tuple(trials), metrics=state.metrics, launch=state.run_id)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(name)
+        except MlflowException as error:
+            raise UserError(
+                f"{name}: neither an experiment nor an MLflow run of {mask_text(self.uri)}"
+            ) from error
+        tags = run.data.tags
+        label = f"{self._client.get_experiment(run.info.experiment_id).name}@{name[:8]}"
+        launch = name if "lstcl.launch" in tags else tags.get("mlflow.parentRunId")
+        if "lstcl.launch" in tags:
+            trials = self._trials_of(run, experiment=label, alive=run.info.status == "RUNNING")
+        elif "lstcl.trial" in tags:
+            siblings = self._trials_of(self._client.get_run(launch), experiment=label, alive=True)
+            trials = [trial for trial in siblings if trial.run_id == name]
+        else:
+            trials, launch = [_foreign(run, label)], None
+        return ComparedRuns(name=label, trials=tuple(trials), metrics=run.data.metrics, launch=launch)
+
+    def recorded_launch(self, run_id: str) -> RecordedLaunch:
+        """What the launch of parent run `run_id` asked for.
+
+        Raises:
+            UserError: its record has masked secrets or can no longer be launched.
+        """
+        return self._recorded(run_id, run_id[:8])
 
     def stage_records(self, keys: Iterable[str]) -> dict[str, StageRecord]:
         """Records of the stages `keys` that have begun; of a finished stage its finished run."""
@@ -107,6 +173,17 @@ class DetailedRuns(TrainedRuns):
             edited=tags.get(CHANGED) == "yes",
             version=tags.get(VERSION, ""),
         )
+
+
+def _foreign(run: Any, label: str) -> TrialResult:
+    return TrialResult(
+        experiment=label,
+        name=run.info.run_name or run.info.run_id,
+        run_id=run.info.run_id,
+        cell=run.data.params,
+        metrics=run.data.metrics,
+        status=RUN_STATES[run.info.status],
+    )
 
 
 def _is_finished(run: Any) -> bool:

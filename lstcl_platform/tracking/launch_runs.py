@@ -178,6 +178,10 @@ class LaunchRuns(StageRuns):
         """
         parent = self._parents(experiment)[0]
         alive = self.launch_state(experiment).status == "running"
+        return self._trials_of(parent, experiment=experiment, alive=alive)
+
+    def _trials_of(self, parent: Any, *, experiment: str, alive: bool) -> list[TrialResult]:
+        """The trials of the launch of run `parent`, as of an experiment called `experiment`."""
         runs = list(self._search([parent.info.experiment_id], f"tags.`{_PARENT}` = '{parent.info.run_id}'"))
         runs.sort(key=lambda run: int(run.data.tags.get("lstcl.order", 0)))
         chains = {run.info.run_id: json.loads(run.data.tags.get("lstcl.stage_keys", "{}")) for run in runs}
@@ -193,7 +197,9 @@ class LaunchRuns(StageRuns):
         Raises:
             UserError: no such experiment, or its record can no longer be launched.
         """
-        run_id = self._parents(experiment)[0].info.run_id
+        return self._recorded(self._parents(experiment)[0].info.run_id, experiment)
+
+    def _recorded(self, run_id: str, experiment: str) -> RecordedLaunch:
         resolved = self._read_text(run_id, "resolved.yaml")
         fields = yaml.safe_load(resolved)
         if is_masked(fields["tracking"]["uri"]):

@@ -1,6 +1,6 @@
 """The tracking store of a study: `Tracker` is all that the platform knows of MLflow."""
 
-from lstcl_platform.tracking.details import DetailedRuns, LaunchOrigin, StageRecord
+from lstcl_platform.tracking.details import ComparedRuns, DetailedRuns, LaunchOrigin, StageRecord
 from lstcl_platform.tracking.location import artifact_location, tracking_uri
 from lstcl_platform.tracking.records import (
     FinishedStage,
@@ -14,6 +14,7 @@ from lstcl_platform.tracking.records import (
 from lstcl_platform.tracking.trained import TrainedWeights
 
 __all__ = [
+    "ComparedRuns",
     "FinishedStage",
     "LaunchOrigin",
     "LaunchRun",

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -10,7 +11,6 @@ from rich.console import Console
 from lstcl_platform.results.compare import compare_trials
 from lstcl_platform.results.cost import with_costs
 from lstcl_platform.results.tables import comparison_csv, comparison_json, comparison_table
-from lstcl_platform.specs import Trial
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.model import ModelSpec
@@ -22,12 +22,12 @@ VIEWS = {"timesformer_base": EvaluateSpec(clips=1, crops=3), "st_swin_base": Eva
 
 
 def study(convention):
-    trials, results = [], []
+    specs, results = {}, []
     for model, evaluate in VIEWS.items():
         for seed in (0, 1):
             name, cell = f"name={model} seed={seed}", {"model.name": model, "finetune.seed": seed}
             spec = TrialSpec(data=DATA, model=ModelSpec(name=model), evaluate=evaluate)
-            trials.append(Trial(experiment="table4", name=name, cell=cell, spec=spec))
+            specs[f"name={model}"] = spec
             results.append(
                 TrialResult(
                     experiment="table4",
@@ -38,7 +38,9 @@ def study(convention):
                     status="finished",
                 )
             )
-    return with_costs(compare_trials(results), trials, convention=convention)
+    comparison = compare_trials(results)
+    cells = tuple(replace(cell, spec=specs[cell.name]) for cell in comparison.cells)
+    return with_costs(replace(comparison, cells=cells), convention=convention)
 
 
 @pytest.mark.parametrize(("convention", "tera"), [("linear+conv", (0.570, 0.605)), ("all", (0.587, 0.703))])
