@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lstcl_platform.results.report.manifests import load_manifest
 from lstcl_platform.results.report.study import Study
 from lstcl_platform.specs.stages import TESTS
-from lstcl_platform.training.evaluate import UNDECODED
 from lstcl_platform.storage import read_bytes
+from lstcl_platform.training.evaluate import UNDECODED
 
 if TYPE_CHECKING:
     from lstcl_platform.tracking.tracker import Tracker
