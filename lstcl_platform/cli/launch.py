@@ -99,7 +99,9 @@ def run(
 
 
 def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
-    from lstcl_platform.cli.results import comparison_of
+    from lstcl_platform.cli.results import comparison_of, recorded_spec
+    from lstcl_platform.results.drawing import save
+    from lstcl_platform.results.paper_figures import result_drawing
     from lstcl_platform.results.plots import plot_comparison
 
     comparison = comparison_of(tracker, [name])
@@ -107,7 +109,9 @@ def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
         return []
     figure = folder / "comparison.png"
     plot_comparison(comparison, figure)
-    return [figure]
+    spec = recorded_spec(tracker, name)
+    drawing = None if spec is None or spec.published is None else result_drawing(comparison, spec.published)
+    return [figure] if drawing is None else [figure, *save(drawing, folder)]
 
 
 def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lstcl_platform.results.compare import Comparison
+    from lstcl_platform.specs.experiment import ExperimentSpec
     from lstcl_platform.tracking.tracker import Tracker
 
 Storage = Annotated[str, typer.Option(help="Folder of the results: `storage.path` of the experiments.")]
@@ -69,6 +69,8 @@ def compare(
 
     EXPERIMENT is a study's name, or the id of any MLflow run in the store: of a launch, a trial, or one of your own.
     """
+    from lstcl_platform.results.drawing import save_as
+    from lstcl_platform.results.paper_figures import result_drawing
     from lstcl_platform.results.plots import plot_comparison
     from lstcl_platform.results.settings import filtered, ordered
     from lstcl_platform.results.tables import comparison_csv, comparison_json, comparison_table
@@ -90,7 +92,14 @@ def compare(
         console = make_console()
         console.print(comparison_table(comparison, width=console.width))
     if plot is not None:
-        plot_comparison(comparison, plot)
+        spec = recorded_spec(tracker, experiments[0]) if len(comparison.experiments) == 1 else None
+        drawing = (
+            None if spec is None or spec.published is None else result_drawing(comparison, spec.published)
+        )
+        if drawing is None:
+            plot_comparison(comparison, plot)
+        else:
+            save_as(drawing, plot)
         typer.echo(f"figure: {plot}", err=True)
 
 
@@ -125,18 +134,25 @@ def comparison_of(
     """
     from lstcl_platform.results.compare import compare_trials
     from lstcl_platform.results.settings import with_settings
-    from lstcl_platform.specs.errors import UserError
 
     found = [tracker.results_of(name) for name in experiments]
     trials = [trial for each in found for trial in each.trials]
     launches = {each.name: each.metrics for each in found}
     comparison = compare_trials(trials, metric=metric, launch_metrics=launches)
     for each in found:
-        if each.launch is not None:
-            with suppress(UserError):
-                specs = {each.name: tracker.recorded_launch(each.launch).spec}
-                comparison = with_settings(comparison, specs)
+        if each.launch is not None and (spec := recorded_spec(tracker, each.launch)) is not None:
+            comparison = with_settings(comparison, {each.name: spec})
     return comparison
+
+
+def recorded_spec(tracker: "Tracker", name: str) -> "ExperimentSpec | None":
+    """What the launch of an experiment, or of a parent run's id, asked for; None where it cannot be read back."""
+    from lstcl_platform.specs.errors import UserError
+
+    try:
+        return tracker.recorded_launch(name).spec
+    except UserError:
+        return None
 
 
 def open_store(*, storage: str, tracking_uri: str | None) -> "Tracker":

@@ -116,13 +116,13 @@ class DetailedRuns(TrainedRuns):
             trials, launch = [_foreign(run, label)], None
         return ComparedRuns(name=label, trials=tuple(trials), metrics=run.data.metrics, launch=launch)
 
-    def recorded_launch(self, run_id: str) -> RecordedLaunch:
-        """What the launch of parent run `run_id` asked for.
+    def recorded_launch(self, name: str) -> RecordedLaunch:
+        """What the newest launch of experiment `name` asked for, or the launch whose parent run has that id.
 
         Raises:
             UserError: its record has masked secrets or can no longer be launched.
         """
-        return self._recorded(run_id, run_id[:8])
+        return self._recorded(name, name[:8]) if _RUN_ID.fullmatch(name) else self.recorded_spec(name)
 
     def stage_records(self, keys: Iterable[str]) -> dict[str, StageRecord]:
         """Records of the stages `keys` that have begun; of a finished stage its finished run."""

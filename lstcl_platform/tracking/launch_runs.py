@@ -206,8 +206,16 @@ class LaunchRuns(StageRuns):
             fields["tracking"]["uri"] = self.uri
         if is_masked(fields):
             raise UserError(f"{experiment}: its record has masked secrets; launch it from its YAML file")
-        spec = parse_experiment(fields, origin=f"the record of {experiment!r}")
         requested = self._read_text(run_id, "requested.yaml")
+        origin = f"the record of {experiment!r}"
+        try:
+            spec = parse_experiment(fields, origin=origin)
+        except UserError:
+            # With a swept kind (of framework, of weights) the fields of the kind that stands outside the sweep, once
+            # filled in, fit no other. What the user wrote has them not; only its paths need the place they were in.
+            written = yaml.safe_load(requested)
+            places = {block: fields[block] for block in ("data", "storage", "tracking")}
+            spec = parse_experiment({**written, **places}, origin=origin)
         return RecordedLaunch(requested=requested, resolved=resolved, spec=spec)
 
     def _begin_trials(

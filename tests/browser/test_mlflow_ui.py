@@ -1,7 +1,6 @@
 """What a user sees who opens the study in MLflow's own pages, in headless Chromium."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
@@ -21,22 +19,11 @@ from lstcl_platform.results.compare import compare_trials
 from lstcl_platform.results.plots import plot_comparison
 from lstcl_platform.tracking.records import LaunchRun
 from lstcl_platform.tracking.tracker import Tracker
+from tests.helpers.browser import open_browser
 from tests.tracking.conftest import make_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1600,1200",
-)
 TOP1 = {"long=8": 0.3125, "long=32": 0.6875}
 TRAINING = "workflowType=machine_learning"
 """MLflow's pages open on language models; this is the switch `Model training` at their upper left."""
@@ -115,16 +102,8 @@ def _healthy(address: str) -> bool:
 
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[WebDriver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
+    with open_browser(folder / "profile") as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def wait_for_text(browser: WebDriver, *texts: str) -> None:

@@ -5,15 +5,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lstcl_platform.cli import results
+from lstcl_platform.cli import report, results
 from lstcl_platform.specs import UserError, build_graph, expand, parse_experiment
 from lstcl_platform.tracking.tracker import Tracker
+from tests.helpers.paper_study import fields_of, open_tracker, record
 from tests.tracking.conftest import make_study
 
 runner = CliRunner()
 app = typer.Typer()
 app.command()(results.compare)
 app.command()(results.status)
+app.command()(report.report)
 
 CELLS = [{"pretrain.clips.long_stride": long, "finetune.seed": seed} for long in (8, 32) for seed in (0, 1)]
 
@@ -119,3 +121,35 @@ def test_reading_makes_no_store(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no results"):
         run("status", "--storage", str(tmp_path / "typo"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_sorts_filters_and_names_what_differs(store: Path) -> None:
+    text = run("compare", "strides", "--sort", "top1", "--format", "csv", "--storage", str(store))
+    assert [line.split(",")[2] for line in text.splitlines()[1:]] == ["32", "8"]
+    text = run("compare", "strides", "--where", "long_stride=8", "--format", "csv", "--storage", str(store))
+    assert [line.split(",")[2] for line in text.splitlines()[1:]] == ["8"]
+    with pytest.raises(UserError, match="long_stride is one of: 32, 8"):
+        run("compare", "strides", "--where", "long_stride=5", "--storage", str(store))
+
+
+def test_compare_shows_the_papers_values(tmp_path: Path) -> None:
+    tracker = open_tracker(tmp_path)
+    launch = record(tracker, fields_of("table2"))
+    text = run("compare", "table2_sampling", "--storage", str(tmp_path))
+    assert "ours - paper" in text
+    assert "0.726         +0.011" in text
+    content = json.loads(run("compare", launch.run_id, "--format", "json", "--storage", str(tmp_path)))
+    assert content["cells"][2]["published"]["values"] == {"top1": pytest.approx(0.766)}
+    figure = tmp_path / "table2.svg"
+    run("compare", "table2_sampling", "--plot", str(figure), "--storage", str(tmp_path))
+    assert "<svg" in figure.read_text()
+
+
+def test_report_is_written_where_it_is_asked_for(store: Path, tmp_path: Path) -> None:
+    run("report", "strides", "costs", "-o", str(tmp_path / "a" / "r.html"), "--storage", str(store))
+    text = (tmp_path / "a" / "r.html").read_text()
+    assert "ValueError: no frames" in text
+    assert text.count("<article") == 2
+    with pytest.raises(UserError, match="did you mean 'strides'"):
+        run("report", "stride", "-o", str(tmp_path / "none.html"), "--storage", str(store))
+    assert not (tmp_path / "none.html").exists()

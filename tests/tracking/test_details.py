@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lstcl_platform.specs import UserError, build_graph, expand, parse_experiment
 from lstcl_platform.tracking import origin
 from tests.tracking.conftest import make_stage, make_study
 
@@ -69,3 +70,38 @@ def test_a_launch_keeps_its_command_and_commit_without_secrets(tracker, monkeypa
     )
     assert found.commit == head.stdout.strip()
     assert found.version
+
+
+def test_any_run_can_be_compared(tracker):
+    spec, trials, graph = make_study("anything", [{"seed": 0}, {"seed": 1}])
+    launch = tracker.begin_launch(spec, requested={}, trials=trials, graph=graph)
+    whole = tracker.results_of("anything")
+    assert [len(whole.trials), whole.launch] == [2, launch.run_id]
+    by_id = tracker.results_of(launch.run_id)
+    assert by_id.name == f"anything@{launch.run_id[:8]}"
+    assert [trial.name for trial in by_id.trials] == ["seed=0", "seed=1"]
+    (one,) = tracker.results_of(launch.trials["seed=1"]).trials
+    assert (one.name, one.cell) == ("seed=1", {"seed": 1})
+    client = tracker._client
+    other = client.create_run(client.create_experiment("somebody else's"), run_name="resnet").info.run_id
+    client.log_param(other, "depth", 50)
+    client.log_metric(other, "top1", 0.25)
+    (foreign,) = tracker.results_of(other).trials
+    assert (foreign.name, foreign.cell, foreign.metrics) == ("resnet", {"depth": "50"}, {"top1": 0.25})
+    with pytest.raises(UserError, match="neither an experiment nor an MLflow run"):
+        tracker.results_of("0" * 32)
+
+
+def test_a_swept_framework_can_be_launched_again_from_its_record(tracker):
+    fields = {
+        "name": "frameworks",
+        "data": {"train": "/train", "val": "/val"},
+        "pretrain": {"framework": {"kind": "moco_v3"}},
+        "sweep": {"grid": {"pretrain.framework.kind": ["byol", "moco_v3", "simsiam"]}},
+    }
+    spec = parse_experiment(fields, origin="test")
+    trials = expand(spec).trials
+    graph = build_graph(trials, manifests={"/train": "a", "/val": "b"})
+    tracker.begin_launch(spec, requested=fields, trials=trials, graph=graph)
+    again = expand(tracker.recorded_spec("frameworks").spec).trials
+    assert [trial.spec for trial in again] == [trial.spec for trial in trials]

@@ -45,11 +45,11 @@ def paper_table(comparison: Comparison, published: Published) -> Table:
     """
     match published:
         case "figure2" | "table1":
-            return _listed(comparison, published, ("short stride τ_S", "long stride τ_L"))
+            return _listed(comparison, published, ("short stride τₛ", "long stride τₗ"))
         case "figure3":
-            return _listed(comparison, published, ("framework", "long stride τ_L"))
+            return _listed(comparison, published, ("framework", "long stride τₗ"))
         case "figure4":
-            return _listed(comparison, published, ("short stride τ_S", "long stride τ_L", "finetuning τ"))
+            return _listed(comparison, published, ("short stride τₛ", "long stride τₗ", "finetuning τ"))
         case "table2":
             return _listed(comparison, published, ("sampling",))
         case "table3":
@@ -101,7 +101,7 @@ def _role(cell: ComparedCell, name: str) -> str:
             return FRAMEWORKS[spec.pretrain.framework.kind]
         case "sampling":
             return clips.sampling.replace("_", " ")
-        case "short stride τ_S":
+        case "short stride τₛ":
             return _set(clips.short_strides)
         case _:
             return _set(clips.long_strides)
@@ -200,7 +200,7 @@ def _monotone(comparison: Comparison) -> list[Claim]:
         if len(values) > 1:
             line = [values[long] for long in sorted(values)]
             shown = " → ".join(value_text(value, comparison.metric) for value in line)
-            told.append((all(a < b for a, b in itertools.pairwise(line)), f"τ_S = {short}: {shown}"))
+            told.append((all(a < b for a, b in itertools.pairwise(line)), f"τₛ = {short}: {shown}"))
     return [
         Claim(
             says="For each short stride, accuracy rises with the long stride.",
@@ -217,7 +217,7 @@ def _best_strides(comparison: Comparison) -> list[Claim]:
     wanted = (said["short_stride"], said["long_stride"])
     return [
         Claim(
-            says=f"τ_S = {wanted[0]} with τ_L = {wanted[1]} is best, with {said['top1']}.",
+            says=f"τₛ = {wanted[0]} with τₗ = {wanted[1]} is best, with {said['top1']}.",
             holds=strides == wanted if strides and _complete(comparison) else None,
             ours="not enough cells yet"
             if best is None
