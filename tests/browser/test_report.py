@@ -19,9 +19,11 @@ LOOK = """
 const box = e => e.getBoundingClientRect();
 return {
   wider: document.documentElement.scrollWidth - window.innerWidth,
-  figures: [...document.querySelectorAll('figure svg')].map(e => [box(e).width, box(e).height, e.getAttribute('aria-label')]),
+  figures: [...document.querySelectorAll('figure svg')].map(
+    e => [box(e).width, box(e).height, e.getAttribute('aria-label')]),
   tables: [...document.querySelectorAll('table')].map(e => [e.caption.textContent, e.rows.length]),
-  outside: [...document.querySelectorAll('.scroll, figure, .facts, p, li')].filter(e => box(e).right > innerWidth + 1).length,
+  outside: [...document.querySelectorAll('.scroll, figure, .facts, p, li')].filter(
+    e => box(e).right > innerWidth + 1).length,
   ids: [...document.querySelectorAll('[id]')].map(e => e.id),
   back: getComputedStyle(document.body).backgroundColor,
   font: parseFloat(getComputedStyle(document.querySelector('td')).fontSize),
