@@ -69,7 +69,7 @@ def record(
     for number, trial in enumerate(trials[:finished]):
         top1 = made_up_top1(trial, spec.published)
         if folder is not None:
-            top1 = _record_stages(tracker, graph, trial, folder, manifests, done, top1=top1, number=number)
+            _record_stages(tracker, graph, trial, folder, manifests, done, top1=top1, number=number)
         metrics = {"top1": top1, "top5": min(top1 + 0.15, 1.0), "videos": float(VIDEOS), "bad_videos": 1.0}
         tracker.finish_trial(launch, trial.name, status="finished", metrics=metrics)
     if finished is None:
@@ -88,8 +88,8 @@ def _record_stages(
     *,
     top1: float,
     number: int,
-) -> float:
-    """Finish the stages of `trial` that are not `done`; returns the top-1 of its predictions."""
+) -> None:
+    """Finish the stages of `trial` that are not `done`."""
     table, scored = _predictions(top1, number)
     for key in graph.chains[f"{trial.experiment}/{trial.name}"]:
         if key in done:
@@ -117,7 +117,6 @@ def _record_stages(
         if len(done) == 1:
             tracker.note_preemption(run)
         tracker.finish_stage(run, metrics=metrics, weights_digest=key[::-1], predictions=predictions)
-    return scored
 
 
 def _row(step: int, number: int) -> dict[str, float]:

@@ -41,6 +41,7 @@ class Section:
         drawings: figures.
         tables: tables.
         folded: texts behind a line that opens them: (line, text).
+        unfolded: they are open to begin with.
     """
 
     anchor: str
@@ -51,6 +52,7 @@ class Section:
     drawings: Sequence[Drawing] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[tuple[str, str]] = ()
+    unfolded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,4 +309,5 @@ def _reproduce(study: Study) -> Section:
         title="Do it again",
         tables=[table for table in tables if table.rows],
         folded=[("Commands", reproduce.commands(study))],
+        unfolded=True,
     )
