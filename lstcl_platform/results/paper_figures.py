@@ -42,7 +42,7 @@ def result_drawing(comparison: Comparison, published: Published | None) -> Drawi
         return _frameworks(cells, comparison)
     if published == "figure4" and len(_lines(cells, ("short", "long"))) > 0:
         return _curves(cells, comparison)
-    if published == "figure2" or _is_stride_grid(cells):
+    if published == "figure2" or (published is None and _is_stride_grid(cells)):
         drawn = _stride_panels(cells, comparison, published)
         if drawn is not None:
             return drawn

@@ -130,7 +130,7 @@ def _row(step: int, number: int) -> dict[str, float]:
         "effective_rank": 12.0,
         "embedding_std": 0.6,
         "embedding_rank": 9.0,
-        "collapsed": float(number == 1 and step > 36),
+        "collapsed": float(number == 2 and step > 36),
     }
 
 

@@ -98,7 +98,8 @@ def test_the_page_is_one_accessible_file(chapters):
 
 def test_texts_are_escaped_and_secrets_masked(tmp_path):
     tracker = open_tracker(tmp_path)
-    fields = fields_of("table2", description="<script>alert(1)</script> s3://me:hunter2@bucket/x")
+    fields = fields_of("table2", description="<script>alert(1)</script>")
+    fields["tracking"] = {"uri": "postgresql://me:hunter2@db/mlflow"}
     record(tracker, fields, finished=1)
     path = tmp_path / "out" / "report.html"
     files = write_report(
@@ -107,6 +108,7 @@ def test_texts_are_escaped_and_secrets_masked(tmp_path):
     text = path.read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
+    assert "postgresql://***@db/mlflow" in text
     assert "hunter2" not in text
     assert "1 of 3" in text, "cells done while the sweep is running"
     assert {file.name for file in files} == {"table2.svg", "table2.png"}
