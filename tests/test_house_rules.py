@@ -29,6 +29,8 @@ COMMANDS = {
     "doctor",
     "compare",
     "report",
+    "predict",
+    "embed",
     "export",
     "schema",
     "data check",

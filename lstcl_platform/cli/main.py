@@ -8,9 +8,11 @@ from lstcl_platform.cli import (
     check,
     control,
     doctor,
+    embed,
     export,
     launch,
     plan,
+    predict,
     prepare,
     report,
     results,
@@ -37,6 +39,8 @@ app.command("logs")(control.logs)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(results.compare)
 app.command("report")(report.report)
+app.command("predict")(predict.predict)
+app.command("embed")(embed.embed)
 app.command("export")(export.export)
 app.command("schema")(plan.schema)
 data_app.command("check")(check.check)

@@ -16,7 +16,14 @@ from lstcl_platform.specs.model import ModelSpec
 ExportFormat = Literal["native", "timm", "official"]
 
 
-def export_weights(stored: Path, target: Path, *, model: ModelSpec, form: ExportFormat) -> int:
+def export_weights(
+    stored: Path,
+    target: Path,
+    *,
+    model: ModelSpec,
+    form: ExportFormat,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
     """Rewrite a stage's weights file in other names.
 
     Args:
@@ -26,6 +33,7 @@ def export_weights(stored: Path, target: Path, *, model: ModelSpec, form: Export
         form: `native` as stored. `timm`: Swin frame by frame as timm's Swin, TimeSformer with space-only
             attention as timm's ViT. `official`: facebookresearch/TimeSformer, microsoft/Swin-Transformer or
             Video-Swin (mmaction); index and mask buffers, which these compute, are left out.
+        metadata: texts for the file's header: with `trained_note` and native names, `load_trained` reads it.
 
     Returns:
         Tensors written.
@@ -34,7 +42,7 @@ def export_weights(stored: Path, target: Path, *, model: ModelSpec, form: Export
         UserError: the format has no place for such a backbone, or the file does not hold one.
     """
     tensors = renamed(read_safetensors(stored), model=model, form=form)
-    save_tensors(tensors, target)
+    save_tensors(tensors, target, metadata=metadata)
     return len(tensors)
 
 

@@ -100,7 +100,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, clip: Tensor) -> Tensor:
         """(B, 3, T, H, W) pixels -> (B, T, D, H', W')."""
-        tokens: Tensor = self.proj(clip.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clip), -1))
+        tokens: Tensor = self.proj(clip.transpose(1, 2).flatten(0, 1)).unflatten(0, (clip.shape[0], -1))
         return tokens
 
 

@@ -23,13 +23,15 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     save_tensors(module.state_dict(), path)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write tensors by name, as `save_weights` does."""
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors by name, as `save_weights` does, with texts about them in the file's header."""
     path = Path(path)
     values = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(values, str(partial))
+        save_file(values, str(partial), metadata=None if metadata is None else dict(metadata))
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)

@@ -329,10 +329,11 @@ def _conclude(
     return Outcome(status=status, progress=recorder.progress, tracker=tracker)
 
 
-def _dataset_of(stage: Stage, data: Mapping[str, IndexedData]) -> dict[str, str]:
+def _dataset_of(stage: Stage, data: Mapping[str, IndexedData]) -> dict[str, Any]:
     testing = stage.kind in TESTS
     source = stage.spec.data.val if testing else trained_on(stage)
     return {
+        "classes": data[source].manifest.classes if stage.kind == "finetune" else (),
         "name": Path(source).name,
         "digest": data[source].manifest.digest,
         "source": source,

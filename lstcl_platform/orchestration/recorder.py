@@ -15,8 +15,8 @@ from lstcl_platform.training.storage import local_path
 
 _MAX_ARTIFACT_BYTES = 1 << 30
 
-DatasetOf = Callable[[Stage], Mapping[str, str]]
-"""Name, digest, source and context of the manifest that a stage reads."""
+DatasetOf = Callable[[Stage], Mapping[str, Any]]
+"""Name, digest, source and context of the manifest that a stage reads; and the classes, where it learns them."""
 
 
 class Recorder:

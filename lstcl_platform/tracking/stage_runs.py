@@ -19,6 +19,8 @@ from lstcl_platform.tracking.store import MAX_TAG, STAGES, Store, clip, compact
 _STEP = "step"
 BAD_VIDEOS = "bad_videos"
 """Artifact folder of a stage: one JSON file a launch, problem -> samples that it cost."""
+CLASSES = "classes.json"
+"""Artifact of a finetuning: the names of its labels, from 0 on."""
 _QUERIES_AT_ONCE = 8
 RUN_STATES: Mapping[str, Status] = {
     "SCHEDULED": "waiting",
@@ -100,8 +102,17 @@ class StageRuns(Store):
             began_at=began,
         )
 
-    def log_dataset(self, run: StageRun, *, name: str, digest: str, source: str, context: str) -> None:
-        """Record a manifest as an input of the run.
+    def log_dataset(
+        self,
+        run: StageRun,
+        *,
+        name: str,
+        digest: str,
+        source: str,
+        context: str,
+        classes: Sequence[str] = (),
+    ) -> None:
+        """Record a manifest as an input of the run, and what its labels mean where the stage learns them.
 
         Args:
             run: the open run.
@@ -109,6 +120,7 @@ class StageRuns(Store):
             digest: manifest digest; MLflow keeps its first 36 digits.
             source: path or URI of the videos.
             context: ``training`` or ``evaluation``.
+            classes: name of each label, kept as ``classes.json``; nothing is kept without any.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -121,6 +133,8 @@ class StageRuns(Store):
         with self._lock:
             tags = [InputTag("mlflow.data.context", context)]
             self._client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, tags)])
+            if classes:
+                self._client.log_text(run.run_id, json.dumps(list(classes)), CLASSES)
 
     def mark_training(self, run: StageRun, *, attempt_seconds: float, launch_seconds: float) -> None:
         """Record when the first batch was there: seconds since the attempt, and since the launch process, began."""

@@ -11,6 +11,7 @@ from lstcl_platform.tracking.records import (
     StageState,
     TrialResult,
 )
+from lstcl_platform.tracking.registry import Registry
 from lstcl_platform.tracking.trained import TrainedWeights
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-class Tracker(DetailedRuns):
+class Tracker(DetailedRuns, Registry):
     """Stages, launches and trials in an MLflow store.
 
     The launch process is the only writer of a launch; several launches may share a store. Methods are

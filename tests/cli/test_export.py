@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import mlflow.pyfunc
 import pytest
 import torch
 import typer
@@ -9,49 +10,22 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from lstcl_platform.cli import export
-from lstcl_platform.models import Classifier, backbone_of
-from lstcl_platform.specs import Trial, UserError, build_graph
-from lstcl_platform.specs.data import DataSpec
-from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
-from lstcl_platform.specs.model import ModelSpec
+from lstcl_platform.models import load_trained
+from lstcl_platform.specs import UserError
 from lstcl_platform.tracking.tracker import Tracker
-from lstcl_platform.training.trainee import store_weights
+from tests.helpers.trained import CLASSES, make_trained_study
+from tests.helpers.videos import make_video
 
 runner = CliRunner()
 app = typer.Typer()
 app.command()(export.export)
 
-MODEL = ModelSpec(name="swin_micro", image_size=32)
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A finished trial, its pretraining, and a trial that has not begun; with the runs and keys by kind."""
-    folder = tmp_path_factory.mktemp("runs")
-    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", artifact_location=str(folder / "artifacts"))
-    data = DataSpec(train="/train", val="/val")
-    spec = ExperimentSpec(name="study", data=data, model=MODEL)
-    specs = {
-        "one": TrialSpec(data=data, model=MODEL),
-        "two": TrialSpec(data=data, model=MODEL, pretrain=None),
-    }
-    trials = [Trial(experiment="study", name=name, cell={}, spec=spec) for name, spec in specs.items()]
-    graph = build_graph(trials, manifests={"/train": "a", "/val": "b"})
-    launch = tracker.begin_launch(spec, requested={}, trials=trials, graph=graph)
-    backbone = backbone_of(MODEL)
-    modules = {"pretrain": backbone, "finetune": Classifier(backbone, 3)}
-    stages = {}
-    for key in launch.chains["one"]:
-        stage = graph.stages[key]
-        run = tracker.begin_stage(stage, attempt=1, attempt_dir="a1", fingerprint={})
-        location, digest = str(folder / f"{stage.kind}.safetensors"), None
-        if stage.kind in modules:
-            digest = store_weights(modules[stage.kind], location)
-        tracker.finish_stage(run, metrics={}, weights=location if digest else None, weights_digest=digest)
-        stages[stage.kind] = run
-    tracker.begin_stage(graph.stages[launch.chains["two"][0]], attempt=1, attempt_dir="a1", fingerprint={})
-    tracker.finish_trial(launch, "one", status="finished")
-    return folder, stages, modules
+    """Folder of a study, the runs of its first trial and what they left, by kind of stage."""
+    study = make_trained_study(tmp_path_factory.mktemp("runs"))
+    return study.folder, study.stages, study.modules
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +85,7 @@ def test_a_wrong_output_is_refused(store, tmp_path):
 
 
 def test_damaged_weights_are_refused(store, tmp_path):
-    path = Path(store[0]) / "pretrain.safetensors"
+    path = Path(store[0]) / "one-pretrain.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
@@ -119,3 +93,50 @@ def test_damaged_weights_are_refused(store, tmp_path):
             run(store, store[1]["pretrain"].key, "-o", str(tmp_path / "w.safetensors"))
     finally:
         path.write_bytes(whole)
+
+
+def test_the_best_trial_is_the_one_with_the_highest_top1(store, tmp_path):
+    text = run(store, "study/best", "-o", str(tmp_path / "w.safetensors"))
+    assert store[1]["finetune"].key[:10] in text
+
+
+def test_a_native_file_is_loaded_in_three_lines(store, tmp_path):
+    run(store, "study/one", "-o", str(tmp_path / "best.safetensors"))
+    trained = load_trained(tmp_path / "best.safetensors")
+    assert (trained.classes, trained.spec.views, trained.spec.stride) == (CLASSES, 6, 3)
+    clips = torch.randn(2, 3, 8, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(trained.module(clips), store[2]["finetune"](clips))
+        assert trained.backbone(clips).shape == (2, 64)
+
+
+def test_a_file_without_a_note_is_refused(store):
+    with pytest.raises(UserError, match="does not say which model it holds"):
+        load_trained(store[0] / "one-finetune.safetensors")
+
+
+def test_a_program_computes_what_the_model_computes(store, tmp_path):
+    text = run(store, "study/one", "-o", str(tmp_path / "best.pt2"), "--format", "torch-export")
+    assert "differs from the model's by at most" in text
+    clips = torch.randn(5, 3, 8, 32, 32)
+    with torch.no_grad():
+        found = torch.export.load(tmp_path / "best.pt2").module()(clips)
+        assert torch.allclose(found, store[2]["finetune"](clips), atol=1e-5)
+    with pytest.raises(UserError, match=r"must end in \.pt2"):
+        run(store, "study/one", "-o", str(tmp_path / "best.safetensors"), "--format", "torch-export")
+
+
+def test_a_stage_is_registered_once_and_predicts_from_paths(store, tmp_path, monkeypatch):
+    assert "registered as action-model, version 1" in run(store, "study/best", "--register", "action-model")
+    assert "was registered before as action-model, version 1" in run(
+        store, "study/one", "--register", "action-model"
+    )
+    tracker = Tracker(f"sqlite:///{store[0] / 'mlflow.db'}", artifact_location=None)
+    (version,) = tracker._client.search_model_versions("name = 'action-model'")
+    assert version.tags == {"lstcl.stage_key": store[1]["finetune"].key, "top1": "0.75"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
+    video = make_video(tmp_path / "v.mp4", side=48)
+    (found,) = mlflow.pyfunc.load_model("models:/action-model/1").predict([str(video)])
+    assert {name for name, _ in found["top"]} == set(CLASSES)
+    with pytest.raises(UserError, match="this is a pretraining"):
+        run(store, store[1]["pretrain"].key, "--register", "action-model")
