@@ -1,6 +1,7 @@
 """`launch` and `resume`: run a study, show it, and print what came out."""
 
 import shlex
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,9 @@ def run(
     """
     from lstcl_platform.cli.live import make_view, progress_console, say
     from lstcl_platform.orchestration.launch import launch as run_launch
+    from lstcl_platform.tracking.patience import StoreAwayError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, also before stages run
     console = progress_console()
     view = make_view(console)
     with tempfile.TemporaryDirectory() as folder:
@@ -93,9 +96,25 @@ def run(
             view.close()
             say(console, f"stopped; go on with: {again}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except StoreAwayError as error:
+            view.close()
+            say(console, str(error))
+            say(console, f"go on with: {again}")
+            raise typer.Exit(EXIT_FAILED) from None
         finally:
             view.close()
     _summarise(outcome, [experiment.resolved.name for experiment in experiments], again=again)
+
+
+def _counts(outcome: "Outcome") -> str:
+    progress = outcome.progress
+    ran, cached = progress.count("finished"), progress.count("cached")
+    text = f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed."
+    if skipped := progress.count("skipped"):
+        text += f" {skipped} were skipped, since a stage that they need failed."
+    if retried := sum(bool(stage.retries) for stage in progress.stages.values()):
+        text += f" {retried} were tried again."
+    return text
 
 
 def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
@@ -123,12 +142,13 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     console, progress, told = make_console(), outcome.progress, progress_console()
     comparison = comparison_of(outcome.tracker, names)
     console.print(comparison_table(comparison, width=console.width))
-    ran, cached = progress.count("finished"), progress.count("cached")
-    say(told, f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed.")
+    say(told, _counts(outcome))
     for stage in progress.stages.values():
         name = f"{stage.kind} {stage.key[:10]} ({stage.label})"
         if stage.status == "failed":
             say(told, f"failed: {name}: {stage.error}; log: {stage.attempt_dir}")
+        if stage.retries:
+            say(told, f"tried again: {name}: {len(stage.retries)} times, last because {stage.retries[-1]}")
         if stage.bad_videos:
             say(
                 told,

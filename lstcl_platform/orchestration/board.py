@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-EventKind = Literal["attempt", "training", "progress", "rows", "bad_video", "warning", "preempted", "file"]
+EventKind = Literal[
+    "attempt", "training", "progress", "rows", "bad_video", "warning", "preempted", "retry", "file"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,8 @@ class Event:
 
     Attributes:
         kind: `attempt` (a driver starts an attempt), `training` (the loop has begun), `progress`, `rows` (metrics),
-            `bad_video`, `warning`, `preempted`, `file` (to be kept with the run).
+            `bad_video`, `warning`, `preempted`, `retry` (an attempt failed, the next one begins), `file` (to be kept
+            with the run).
         stage: stage key.
         attempt: number of the attempt; events of an attempt that was replaced are ignored.
         rank: rank of the worker, 0 for the driver.
@@ -35,21 +38,40 @@ class Event:
     data: Mapping[str, Any]
 
 
-class Board:
-    """State of the board; runs as one actor on the head that reserves no CPU."""
+MAX_EVENTS = 200_000
+"""Events that may wait for the launcher, some 100 MB; then the board asks all stages to stop. What their checkpoints
+hold is logged by the next launch."""
 
-    def __init__(self) -> None:
+
+class Board:
+    """State of the board; runs as one actor on the head that reserves no CPU.
+
+    Args:
+        max_events: events that may wait to be drained before stages are asked to stop.
+    """
+
+    def __init__(self, max_events: int = MAX_EVENTS) -> None:
+        self._max_events = max_events
         self._events: deque[Event] = deque()
+        self._newest_progress: dict[tuple[str, int], Event] = {}
         self._stopping = False
 
     def push(self, events: Sequence[Event]) -> None:
-        """Add events."""
-        self._events.extend(events)
+        """Add events; of a rank's progress only the newest is kept."""
+        for event in events:
+            if event.kind == "progress":
+                before = self._newest_progress.get((event.stage, event.rank))
+                if before is None or before.attempt <= event.attempt:
+                    self._newest_progress[event.stage, event.rank] = event
+            else:
+                self._events.append(event)
+        self._stopping = self._stopping or len(self._events) > self._max_events
 
     def drain(self) -> list[Event]:
-        """Take all events, oldest first."""
-        taken = list(self._events)
+        """Take all events, oldest first; progress comes last."""
+        taken = [*self._events, *self._newest_progress.values()]
         self._events.clear()
+        self._newest_progress.clear()
         return taken
 
     def request_stop(self) -> None:

@@ -3,7 +3,9 @@
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +82,9 @@ def connected(address: str | None) -> Iterator[Capacity]:
                 logging_level=logging.ERROR,
                 runtime_env=_job_environment(),
             )
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler ends the process at once, with its exit code.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         _quiet_data()
         yield _capacity()
     except ConnectionError as error:

@@ -28,9 +28,11 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
         or the error's text and where the traceback is.
     """
     job = replace(jobs[config[STAGE_PARAM]], parent_weights=config[PARENT_WEIGHTS_PARAM])
-    failures = 0
+    failures, furthest = 0, -1
     while True:
         job = _claim(job)
+        if job.start_step > furthest:
+            failures, furthest = 0, job.start_step
         try:
             result = _fit(job)
         except Exception as error:
@@ -38,7 +40,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
             log = _write_error(job, error)
             if failures > job.stage.spec.resources.max_failures or _is_users_fault(error):
                 return _outcome(job, "failed", error=_cause(error), log=log)
-            _tell(job, "warning", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
+            _tell(job, "retry", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
             continue
         if result["status"] == "stopped" and not _stop_requested(job):
             kind, why = _why_stopped(job, result["steps"])

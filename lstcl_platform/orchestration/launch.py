@@ -1,11 +1,8 @@
 """A launch: from loaded experiments to finished stages. Launching again is resuming."""
 
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +14,17 @@ from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
 from lstcl_platform.orchestration.progress import LaunchProgress, View
+from lstcl_platform.orchestration.pump import StopRequest, pump, stopping_on_signals
 from lstcl_platform.orchestration.recorder import Recorder
+from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs import Expansion, LoadedExperiment, StageGraph, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.stages import TESTS, Stage
 from lstcl_platform.tracking.location import artifact_location, local_folder, sqlite_file, tracking_uri
+from lstcl_platform.tracking.patience import Patience, StoreAwayError
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, Tracker
-
-_PUMP_SECONDS = 0.3
-_HEARTBEAT_SECONDS = 5.0
+from lstcl_platform.training.leases import Leases
 
 Figures = Callable[[Tracker, str], Sequence[Path]]
 """Draws the figures of an experiment from what tracking holds; they are kept with its launch."""
@@ -61,6 +59,10 @@ class _Study:
     def first(self) -> ExperimentSpec:
         return self.experiments[0].resolved
 
+    def stage_dir(self, key: str) -> str:
+        """Folder of a stage: its attempts and leases."""
+        return str(self.storage / "train" / key)
+
     @property
     def tracking_uri(self) -> str:
         return tracking_uri(self.first.tracking, self.first.storage)
@@ -85,28 +87,43 @@ def launch(
 
     Raises:
         UserError: wrong input; nothing was run.
+        StoreAwayError: tracking was away for too long; stages have written checkpoints.
+        KeyboardInterrupt: the user asked twice, or asked while tracking was away.
     """
     study = _study(experiments, view=view)
+    stop = StopRequest()
     with ExitStack() as stack:
         tracker, finished, capacity = _connect(study, address=address, stack=stack)
         todo = [stage for key, stage in study.graph.stages.items() if key not in finished]
+        patience = Patience(
+            60 * study.first.tracking.patience_minutes, tell=view.message, meanwhile=stop.hand_on
+        )
+        tracker.wait_while_away(patience)
         placements = _preflight(study, todo, capacity, view=view) if capacity else {}
         launches = _begin(study, tracker)
+        leases = Leases()
+        stack.callback(leases.close)
         recorder = Recorder(
             tracker,
             study.graph,
             launches=launches,
             finished=finished,
             dataset_of=lambda stage: _dataset_of(stage, study.data),
+            turns=Turns(leases, stage_dirs={key: study.stage_dir(key) for key in study.graph.stages}),
             view=view,
         )
-        interrupted = False
-        if todo:
-            jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
-            interrupted = _run(jobs, recorder, launches=launches, tracker=tracker, view=view)
-        if not interrupted:
-            _log_baselines(study, launches, tracker=tracker, view=view)
-        return _conclude(recorder, launches, interrupted=interrupted, tracker=tracker, figures=figures)
+        try:
+            if todo:
+                jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
+                _run(jobs, recorder, stop, launches=launches, tracker=tracker, view=view)
+            if not stop.is_set():
+                _log_baselines(study, launches, tracker=tracker, view=view)
+            return _conclude(recorder, launches, interrupted=stop.is_set(), tracker=tracker, figures=figures)
+        except StoreAwayError as error:
+            if not stop.by_user:
+                raise
+            view.message(str(error))
+            raise KeyboardInterrupt from error
 
 
 def _connect(
@@ -203,7 +220,7 @@ def _jobs(
             stage=stage,
             train_manifest=str(study.data[trained_on(stage)].snapshot),
             val_manifest=str(study.data[stage.spec.data.val].snapshot),
-            stage_dir=str(study.storage / "train" / stage.key),
+            stage_dir=study.stage_dir(stage.key),
             placement=placements[stage.key],
             checkpoint=study.first.checkpoint,
             log_every_steps=study.first.tracking.log_every_steps,
@@ -218,93 +235,25 @@ def _jobs(
 def _run(
     jobs: Mapping[str, StageJob],
     recorder: Recorder,
+    stop: StopRequest,
     *,
     launches: Mapping[str, LaunchRun],
     tracker: Tracker,
     view: View,
-) -> bool:
-    """Run all stages of `jobs` on Tune; returns whether the user interrupted."""
+) -> None:
+    """Run all stages of `jobs` on Tune."""
     from lstcl_platform.orchestration.sweep import run_stages
 
     board = next(iter(jobs.values())).board
-    stop = threading.Event()
+    stop.reaches(board)
 
     def asked_elsewhere() -> bool:
         for run in launches.values():
             tracker.heartbeat(run)
         return any(tracker.stop_requested(run) for run in launches.values())
 
-    with _stopping_on_signals(stop, view), _pump(board, recorder, stop, asked_elsewhere, view):
+    with stopping_on_signals(stop, view), pump(board, recorder, stop, asked_elsewhere, view):
         run_stages(jobs, recorder, stop=stop, board=board)
-    return stop.is_set()
-
-
-@contextmanager
-def _pump(
-    board: Any, recorder: Recorder, stop: threading.Event, asked_elsewhere: Callable[[], bool], view: View
-) -> Iterator[None]:
-    """Drain the board into the recorder, and show it, in a thread."""
-    import ray
-
-    ended = threading.Event()
-    failure: list[BaseException] = []
-
-    def loop() -> None:
-        told = False
-        beat = time.monotonic()
-        while True:
-            last = ended.is_set()
-            recorder.catch_up(lambda: ray.get(board.drain.remote()))
-            view.update(recorder.progress)
-            if time.monotonic() - beat > _HEARTBEAT_SECONDS:
-                beat = time.monotonic()
-                if asked_elsewhere():
-                    stop.set()
-            if stop.is_set() and not told:
-                told = True
-                board.request_stop.remote()
-            if last:
-                return
-            ended.wait(_PUMP_SECONDS)
-
-    def guarded() -> None:
-        try:
-            loop()
-        except BaseException as error:
-            failure.append(error)
-            stop.set()
-            board.request_stop.remote()
-
-    thread = threading.Thread(target=guarded, name="board-pump", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if failure:
-        raise failure[0]
-
-
-@contextmanager
-def _stopping_on_signals(stop: threading.Event, view: View) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: checkpoint and end; second: end now."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        view.message("stopping: running stages write a checkpoint; once more to stop at once")
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _conclude(

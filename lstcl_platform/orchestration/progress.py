@@ -31,6 +31,9 @@ class StageProgress:
         attempt_dir: folder of the attempt, where the logs are.
         bad_videos: problem text -> times seen.
         error: why it failed, in a line.
+        waits_for: the launch that runs it now, when that is another one.
+        retries: why it was tried again, a line each time.
+        lost_drivers: how often the process of its driver died.
     """
 
     key: str
@@ -49,6 +52,9 @@ class StageProgress:
     attempt_dir: str = ""
     bad_videos: dict[str, int] = field(default_factory=dict)
     error: str = ""
+    waits_for: str = ""
+    retries: list[str] = field(default_factory=list)
+    lost_drivers: int = 0
 
     @property
     def running(self) -> bool:

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from lstcl_platform.orchestration.board import Event
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, View
+from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
 from lstcl_platform.training.storage import local_path
@@ -30,6 +31,7 @@ class Recorder:
         launches: the open launch runs, one an experiment.
         finished: stages that tracking already held.
         dataset_of: what a stage reads.
+        turns: which stages this launch may run and record.
         view: where messages go.
     """
 
@@ -41,6 +43,7 @@ class Recorder:
         launches: Mapping[str, LaunchRun],
         finished: Mapping[str, FinishedStage],
         dataset_of: DatasetOf,
+        turns: Turns,
         view: View,
     ) -> None:
         self._tracker = tracker
@@ -48,6 +51,7 @@ class Recorder:
         self._launches = launches
         self.finished = dict(finished)
         self._dataset_of = dataset_of
+        self._turns = turns
         self._view = view
         self._runs: dict[str, StageRun] = {}
         self._settled: set[str] = set()
@@ -63,7 +67,8 @@ class Recorder:
         with self._lock:
             for event in events:
                 state = self.progress.stages[event.stage]
-                if event.attempt >= state.attempt:  # an orphan of a replaced attempt has no say
+                # Neither an orphan of a replaced attempt has a say, nor a launch that another one took over from.
+                if event.attempt >= state.attempt and self._turns.is_ours(event.stage):
                     state.heard[event.rank] = time.time()
                     getattr(self, f"_on_{event.kind}")(event, state)
 
@@ -76,33 +81,86 @@ class Recorder:
         with self._lock:
             self.handle(drain())
 
-    def complete(self, key: str, result: Mapping[str, Any] | None) -> FinishedStage | None:
-        """Record the end of a stage; returns it when its result is there, None when it is not."""
+    def take_turn(self, key: str) -> FinishedStage | Literal["ours", "theirs"]:
+        """Make it this launch's turn to run a stage; a result that another launch left is taken over."""
         with self._lock:
             state = self.progress.stages[key]
-            state.ended_at = time.time()
-            if state.bad_videos and key in self._runs:
-                self._tracker.note_bad_videos(self._runs[key], state.bad_videos, attempt=state.attempt)
-            status = "failed" if result is None else result["status"]
-            if status == "finished":
-                assert result is not None
-                return self._finish(key, state, result["result"])
-            run = self._runs.get(key)
-            if status == "stopped":
-                state.status = "stopped"
-                if run is not None:
-                    self._tracker.interrupt_stage(run)
-                return None
-            state.status = "failed"
-            state.error = result["error"] if result else "its driver process died"
-            log = result["log"] if result else state.attempt_dir
-            if run is not None:
-                self._tracker.fail_stage(run, error=state.error, log=log)
-            self._view.message(f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; log: {log}")
-            for child in self.graph.descendants(key):
-                self.progress.stages[child].status = "skipped"
+            other = self._turns.take(key)
+            if other is not None:
+                if state.waits_for != str(other):
+                    state.waits_for = str(other)
+                    self._view.message(
+                        f"{state.kind} {key[:10]} ({state.label}) is run by {other}: waiting for its result"
+                    )
+                return "theirs"
+            state.waits_for = ""
+            # Looked up after the lease was taken: who had it before gave it back only when the end was recorded.
+            found = self._tracker.finished([key]).get(key)
+            if found is None:
+                return "ours"
+            self._turns.give_back(key)
+            state.status, state.metrics = "cached", dict(found.metrics)
+            self.finished[key] = found
             self._settle_trials()
+            return found
+
+    def complete(self, key: str, result: Mapping[str, Any] | None) -> FinishedStage | Literal["again"] | None:
+        """Record the end of a stage, and give its lease back.
+
+        Args:
+            key: the stage.
+            result: the driver's outcome, or None when its process died.
+
+        Returns:
+            The finished stage, None when it has no result, `again` when it is to be handed out once more: its driver
+            died, or another launch has taken it over meanwhile.
+        """
+        with self._lock:
+            state = self.progress.stages[key]
+            if not self._turns.is_ours(key):
+                self._view.message(
+                    f"{state.kind} {key[:10]} ({state.label}): another launch has taken it over; nothing is recorded"
+                )
+                state.status = "waiting"
+                return "again"
+            try:
+                return self._record_end(key, state, result)
+            finally:
+                self._turns.give_back(key)
+
+    def _record_end(
+        self, key: str, state: StageProgress, result: Mapping[str, Any] | None
+    ) -> FinishedStage | Literal["again"] | None:
+        state.ended_at = time.time()
+        if state.bad_videos and key in self._runs:
+            self._tracker.note_bad_videos(self._runs[key], state.bad_videos, attempt=state.attempt)
+        status = "failed" if result is None else result["status"]
+        if status == "finished":
+            assert result is not None
+            return self._finish(key, state, result["result"])
+        run = self._runs.get(key)
+        if status == "stopped":
+            state.status = "stopped"
+            if run is not None:
+                self._tracker.interrupt_stage(run)
             return None
+        if result is None and state.lost_drivers < self.graph.stages[key].spec.resources.max_failures:
+            state.lost_drivers += 1
+            self._retried(key, state, "its driver process died, trying again")
+            state.status = "waiting"
+            if run is not None:
+                self._tracker.interrupt_stage(run)
+            return "again"
+        state.status = "failed"
+        state.error = result["error"] if result else "its driver process died"
+        log = result["log"] if result else state.attempt_dir
+        if run is not None:
+            self._tracker.fail_stage(run, error=state.error, log=log)
+        self._view.message(f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; log: {log}")
+        for child in self.graph.descendants(key):
+            self.progress.stages[child].status = "skipped"
+        self._settle_trials()
+        return None
 
     def close(self, *, interrupted: bool) -> None:
         """Mark what has not ended: stages that were cut off, and trials without a result."""
@@ -218,6 +276,15 @@ class Recorder:
         self._on_warning(event, state)
         if (run := self._runs.get(event.stage)) is not None:
             self._tracker.note_preemption(run)
+
+    def _on_retry(self, event: Event, state: StageProgress) -> None:
+        self._retried(event.stage, state, event.data["text"])
+
+    def _retried(self, key: str, state: StageProgress, text: str) -> None:
+        state.retries.append(text)
+        self._view.message(f"{state.kind} {key[:10]} ({state.label}): {text}")
+        if (run := self._runs.get(key)) is not None:
+            self._tracker.warn_stage(run, text)
 
     def _on_file(self, event: Event, state: StageProgress) -> None:
         self._tracker.keep_files(self._runs[event.stage], _small_local(event.data["location"]))

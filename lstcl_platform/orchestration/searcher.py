@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
@@ -12,21 +12,24 @@ from lstcl_platform.tracking.tracker import FinishedStage
 STAGE_PARAM = "stage"
 PARENT_WEIGHTS_PARAM = "parent_weights"
 
-OnComplete = Callable[[str, Mapping[str, Any] | None], FinishedStage | None]
+OnComplete = Callable[[str, Mapping[str, Any] | None], FinishedStage | Literal["again"] | None]
+TakeTurn = Callable[[str], FinishedStage | Literal["ours", "theirs"]]
 
 
 class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
     """Suggests each unfinished stage once, parents first.
 
-    `suggest` returns None while all that is left waits for a running parent, and FINISHED when nothing is left. A stage
-    that fails takes its descendants out of the plan; the rest goes on.
+    `suggest` returns None while all that is left waits for a running parent or for another launch, and FINISHED when
+    nothing is left. A stage that fails takes its descendants out of the plan; the rest goes on.
 
     Args:
         graph: all stages of the launch.
         finished: stages that tracking already holds.
-        on_complete: called once for each stage that ends, with the driver's result or None if the driver died; returns
-            the finished stage, or None if it failed. Children are handed out only after it has returned, so tracking
-            knows of the parent before a child starts.
+        take_turn: called before a stage is handed out: whether this launch may run it, another one does, or the result
+            that another one has left.
+        on_complete: called for each stage that ends, with the driver's result or None if the driver died; returns the
+            finished stage, None if it failed, or `again` if it is to be handed out once more. Children are handed out
+            only after it has returned, so tracking knows of the parent before a child starts.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         graph: StageGraph,
         *,
         finished: Mapping[str, FinishedStage],
+        take_turn: TakeTurn,
         on_complete: OnComplete,
         stop: threading.Event,
     ) -> None:
@@ -42,21 +46,28 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         self._finished = dict(finished)
         self._waiting = [key for key in graph.stages if key not in self._finished]
         self._running: dict[str, str] = {}
+        self._take_turn = take_turn
         self._on_complete = on_complete
         self._stop = stop
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Next stage that can start."""
-        if self._stop.is_set() or not self._waiting:
-            return None if self._running else str(Searcher.FINISHED)
-        for key in self._waiting:
+        for key in () if self._stop.is_set() else tuple(self._waiting):
             parent = self._graph.stages[key].parent
-            if parent is None or parent in self._finished:
-                self._waiting.remove(key)
-                self._running[trial_id] = key
-                weights = self._finished[parent].weights if parent is not None else None
-                return {STAGE_PARAM: key, PARENT_WEIGHTS_PARAM: weights}
-        return None
+            if parent is not None and parent not in self._finished:
+                continue
+            turn = self._take_turn(key)
+            if turn == "theirs":
+                continue
+            self._waiting.remove(key)
+            if isinstance(turn, FinishedStage):
+                self._finished[key] = turn
+                continue
+            self._running[trial_id] = key
+            weights = self._finished[parent].weights if parent is not None else None
+            return {STAGE_PARAM: key, PARENT_WEIGHTS_PARAM: weights}
+        ended = self._stop.is_set() or not self._waiting
+        return str(Searcher.FINISHED) if ended and not self._running else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -65,9 +76,12 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         key = self._running.pop(trial_id, None)
         if key is None:
             return
-        finished = self._on_complete(key, None if error else result)
-        if finished is not None:
-            self._finished[key] = finished
+        ended = self._on_complete(key, None if error else result)
+        if ended == "again":
+            self._waiting.insert(0, key)
+            return
+        if ended is not None:
+            self._finished[key] = ended
             return
         dropped = set(self._graph.descendants(key))
         self._waiting = [waiting for waiting in self._waiting if waiting not in dropped]

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from lstcl_platform.orchestration.driver import outcome_of, run_stage
 from lstcl_platform.orchestration.job import StageJob
@@ -23,7 +23,7 @@ def run_stages(
     Args:
         jobs: what each unfinished stage is told, by key.
         recorder: records how each ends.
-        stop: once set, no further stage starts.
+        stop: once set, no further stage starts; also set when recording fails.
         board: drained before an end is recorded, so that a stage's last rows come before its end.
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
@@ -32,16 +32,28 @@ def run_stages(
 
     failure: list[Exception] = []
 
-    def complete(key: str, result: Mapping[str, Any] | None) -> FinishedStage | None:
+    def give_up(error: Exception) -> None:  # Tune would log it and wait for ever
+        failure.append(error)
+        stop.set()
+
+    def take_turn(key: str) -> FinishedStage | Literal["ours", "theirs"]:
+        try:
+            return recorder.take_turn(key)
+        except Exception as error:
+            give_up(error)
+            return "theirs"
+
+    def complete(key: str, result: Mapping[str, Any] | None) -> FinishedStage | Literal["again"] | None:
         try:
             recorder.catch_up(lambda: ray.get(board.drain.remote()))
             return recorder.complete(key, None if result is None else outcome_of(result))
-        except Exception as error:  # Tune would log it and wait for ever
-            failure.append(error)
-            stop.set()
+        except Exception as error:
+            give_up(error)
             return None
 
-    searcher = StageSearcher(recorder.graph, finished=recorder.finished, on_complete=complete, stop=stop)
+    searcher = StageSearcher(
+        recorder.graph, finished=recorder.finished, take_turn=take_turn, on_complete=complete, stop=stop
+    )
     trainable = tune.with_resources(
         tune.with_parameters(run_stage, jobs=dict(jobs)), tune.PlacementGroupFactory([_DRIVER])
     )

@@ -33,7 +33,8 @@ class ResourcesSpec(Spec):
     max_concurrent_stages: PositiveInt | Literal["auto"] = "auto"
     """Stages that may run at the same time; `auto` is what the cluster holds."""
     max_failures: int = Field(default=2, ge=0)
-    """Further attempts after a stage fails; preemptions do not count."""
+    """Further attempts after a stage fails, counted from its newest checkpoint: a failure after progress starts the
+    count again, so a long stage outlives any number of lost nodes. Preemptions do not count."""
 
 
 class CheckpointSpec(Spec):
@@ -41,6 +42,9 @@ class CheckpointSpec(Spec):
 
     every_steps: PositiveInt | None = None
     """Optimizer steps between two checkpoints; null is once an epoch."""
+    every_minutes: Annotated[float, Field(gt=0)] | None = 15.0
+    """Minutes after which a checkpoint is due even if no such step has come, asked when a row is logged
+    (`tracking.log_every_steps`); null leaves it to the steps."""
     keep: PositiveInt = 2
     """Newest checkpoints kept of an unfinished stage."""
 
@@ -57,6 +61,9 @@ class TrackingSpec(Spec):
 
     uri: str | None = None
     """MLflow tracking URI; null is MLFLOW_TRACKING_URI or else SQLite inside `storage.path`."""
+    patience_minutes: Annotated[float, Field(ge=0)] = 15.0
+    """How long the store may be away before a launch writes checkpoints and stops; until then training goes on, and
+    what it logs is kept and written once the store is back."""
     log_every_steps: PositiveInt = 10
     """Optimizer steps between two logged rows of metrics."""
     profile_steps: tuple[PositiveInt, PositiveInt] | None = None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.tracking.location import sqlite_file
+from lstcl_platform.tracking.patience import Patience, PatientClient
 from lstcl_platform.tracking.secrets import mask_text
 
 STAGES = "lstcl-stages"
@@ -46,6 +47,10 @@ class Store:
         self._lock = threading.RLock()
         self._experiment_ids: dict[str, str] = {}
         self._client = open_client(uri, artifact_location=artifact_location)
+
+    def wait_while_away(self, patience: Patience) -> None:
+        """From now on, a call to a store that does not answer waits and is repeated instead of failing."""
+        self._client = PatientClient(self._client, uri=self.uri, patience=patience)
 
     def _experiment(self, name: str) -> str | None:
         """Id of the MLflow experiment `name`, or None."""
@@ -175,11 +180,18 @@ def _silence() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A request that fails is repeated by `tracking.patience`, which says so and can be interrupted: MLflow's own seven
+    # silent retries of two minutes cannot.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
     import mlflow  # noqa: F401 -- its import sets the levels of its loggers, so ours come after it
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # a traceback for each try of a lost database
 
 
 def _require_answer(uri: str) -> None:

@@ -89,6 +89,7 @@ class Loop:
         self._changes: tuple[str, ...] = ()
         self._checkpoint: CheckpointRef | None = None
         self._start = 0
+        self._saved_at = time.monotonic()
         if context.resume_from is not None:
             self._resume(context.resume_from)
 
@@ -125,7 +126,7 @@ class Loop:
                 feed.prefetch()  # before anything that waits for the device
             if done % context.log_every_steps == 0 or done == total:
                 self._log_row(done, measured.settings, clock, feed)
-            if stop or done == total or done % every == 0:
+            if stop or done == total or done % every == 0 or self._time_is_up(done):
                 self._save(done)
             reporter.progress(done, total, self._history.rows[-1] if self._history.rows else {})
             if stop:
@@ -178,9 +179,17 @@ class Loop:
         row = self._history.close_row(done, {**settings, **timing})
         self._context.reporter.log([row])
 
+    def _time_is_up(self, done: int) -> bool:
+        """Whether a checkpoint is due by the clock of rank 0; asked with each row, where ranks meet anyway."""
+        minutes = self._context.checkpoint.every_minutes
+        if minutes is None or done % self._context.log_every_steps:
+            return False
+        return from_main(time.monotonic() - self._saved_at >= 60 * minutes, self._context)
+
     def _save(self, done: int) -> None:
         """Write a checkpoint; the other ranks go on into the next step's collectives and wait there."""
         history = self._history.state(done)
+        self._saved_at = time.monotonic()
         if not self._context.is_main:
             return
         state = {"step": done, "history": history, **self._trainee.state()}

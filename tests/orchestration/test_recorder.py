@@ -1,10 +1,13 @@
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lstcl_platform.orchestration.board import Board, Event
 from lstcl_platform.orchestration.recorder import Recorder
+from lstcl_platform.orchestration.turns import Turns
+from lstcl_platform.training.leases import Leases, this_launch
 from tests.tracking.conftest import make_stage, make_study
 
 DATASET = {"name": "videos", "digest": "d" * 64, "source": "/data/train", "context": "training"}
@@ -46,12 +49,16 @@ class Case:
         self.probe = keys.get("probe")
         launch = tracker.begin_launch(spec, requested={"name": name}, trials=trials, graph=self.graph)
         self.view = Said()
+        folder = Path(tracker.artifact_location).parent / "train" / name
+        self.leases = Leases()
+        self.stage_dirs = {key: str(folder / key) for key in stages}
         self.recorder = Recorder(
             tracker,
             self.graph,
             launches={name: launch},
             finished={},
             dataset_of=lambda stage: DATASET,
+            turns=Turns(self.leases, stage_dirs=self.stage_dirs),
             view=self.view,
         )
 
@@ -59,6 +66,8 @@ class Case:
         return Event(kind=kind, stage=stage or self.pretrain, attempt=attempt, rank=rank, data=data)
 
     def begin(self, stage, *, attempt=1, start_step=0):
+        if attempt == 1:
+            assert self.recorder.take_turn(stage) == "ours"
         started = {"start_step": start_step, "total": 4, "attempt_dir": f"/runs/{stage[:6]}/a{attempt}"}
         self.recorder.handle([self.event("attempt", stage=stage, attempt=attempt, **started)])
 
@@ -156,10 +165,49 @@ def test_a_failure_names_cause_and_log_and_skips_what_needs_the_stage(case):
     assert "/runs/a1/error.txt" in message
 
 
-def test_a_driver_that_died_is_a_failure(case):
-    case.begin(case.pretrain)
+def test_a_stage_whose_driver_died_is_handed_out_again_and_fails_in_the_end(case):
+    for attempt in (1, 2):
+        case.begin(case.pretrain) if attempt == 1 else case.recorder.take_turn(case.pretrain)
+        assert case.recorder.complete(case.pretrain, None) == "again"
+    case.recorder.take_turn(case.pretrain)
     assert case.recorder.complete(case.pretrain, None) is None
     assert "driver process died" in case.tracker.stage_runs([case.pretrain])[case.pretrain].error
+    assert len(case.recorder.progress.stages[case.pretrain].retries) == 2
+
+
+class TestTwoLaunches:
+    def other(self):
+        return Leases(replace(this_launch(), machine="elsewhere", host="elsewhere"), seconds=1000)
+
+    def test_the_second_waits_says_for_whom_and_takes_the_result(self, case):
+        other = self.other()
+        assert other.take(case.stage_dirs[case.pretrain]) is None
+        for _ in range(3):
+            assert case.recorder.take_turn(case.pretrain) == "theirs"
+        (message,) = case.view.messages
+        assert "the launch on elsewhere" in message
+        stage = case.graph.stages[case.pretrain]
+        run = case.tracker.begin_stage(stage, attempt=1, attempt_dir="/runs/a1", fingerprint={})
+        case.tracker.finish_stage(run, metrics={"loss": 0.25})
+        other.close()
+        case.recorder._turns._refused.clear()  # the storage is asked once a second
+        taken = case.recorder.take_turn(case.pretrain)
+        assert taken.run_id == run.run_id
+        state = case.recorder.progress.stages[case.pretrain]
+        assert (state.status, state.metrics["loss"]) == ("cached", 0.25)
+        assert not case.leases.holds(case.stage_dirs[case.pretrain])
+
+    def test_who_was_taken_over_from_records_nothing(self, case):
+        case.begin(case.pretrain)
+        case.recorder.handle([case.rows([1])])
+        lease = case.leases._held[case.stage_dirs[case.pretrain]]
+        (Path(case.stage_dirs[case.pretrain]) / "leases" / "2.json").write_text("{}")
+        assert not lease.renew()
+        case.recorder.handle([case.rows([2])])
+        nothing = {"status": "finished", "result": None}
+        assert case.recorder.complete(case.pretrain, nothing) == "again"
+        state = case.tracker.stage_runs([case.pretrain])[case.pretrain]
+        assert (state.step, state.status) == (1, "running")
 
 
 def test_bad_videos_are_named_once_and_counted(case):
@@ -197,6 +245,19 @@ def test_a_board_gives_each_event_once_in_order():
     assert not board.stop_requested()
     board.request_stop()
     assert board.stop_requested()
+
+
+def test_a_board_that_nobody_drains_keeps_everything_but_old_progress_and_asks_to_stop():
+    board = Board(max_events=3)
+    for step in range(1, 4):
+        board.push([Event(kind="rows", stage="s", attempt=1, data={"step": step})])
+        for rank in (0, 1):
+            board.push([Event(kind="progress", stage="s", attempt=1, rank=rank, data={"step": step})])
+    assert not board.stop_requested()
+    board.push([Event(kind="rows", stage="s", attempt=1, data={"step": 4})])
+    assert board.stop_requested()
+    taken = [(event.kind, event.rank, event.data["step"]) for event in board.drain()]
+    assert taken == [("rows", 0, step) for step in range(1, 5)] + [("progress", 0, 3), ("progress", 1, 3)]
 
 
 def run_of(case):

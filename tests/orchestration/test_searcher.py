@@ -45,11 +45,19 @@ class Run:
         self.order: list[str] = []
         self.trial_of: dict[str, str] = {}
 
+        self.turns: dict[str, object] = {}
+
         def complete(key, result):
-            return None if key in failing or result is None else finished(key)
+            if result is None:
+                return "again"
+            return None if key in failing else finished(key)
 
         self.searcher = StageSearcher(
-            graph, finished={key: finished(key) for key in done}, on_complete=complete, stop=self.stop
+            graph,
+            finished={key: finished(key) for key in done},
+            take_turn=lambda key: self.turns.get(key, "ours"),
+            on_complete=complete,
+            stop=self.stop,
         )
 
     def start(self):
@@ -99,15 +107,36 @@ def test_finished_stages_are_not_handed_out(graph):
     assert sorted(Run(graph, done=done).to_the_end()) == sorted(keys(graph, "evaluate"))
 
 
-@pytest.mark.parametrize("how", ["failed", "driver died"])
-def test_a_failed_stage_takes_only_its_descendants_with_it(graph, how):
+def test_a_failed_stage_takes_only_its_descendants_with_it(graph):
     (pretrain,) = keys(graph, "pretrain")
-    run = Run(graph, failing=[pretrain] if how == "failed" else [])
+    run = Run(graph, failing=[pretrain])
     config = run.start()
     assert config[STAGE_PARAM] == pretrain
-    run.end(pretrain, error=how == "driver died")
+    run.end(pretrain)
     scratch = set(graph.chains["study/scratch"])
     assert set(run.to_the_end()) == {pretrain} | scratch
+
+
+def test_a_stage_whose_driver_died_comes_again_before_all_others(graph):
+    run = Run(graph)
+    first = run.start()[STAGE_PARAM]
+    run.end(first, error=True)
+    assert run.start()[STAGE_PARAM] == first
+
+
+def test_what_another_launch_runs_is_passed_over_until_its_result_is_there(graph):
+    (pretrain,) = keys(graph, "pretrain")
+    run = Run(graph)
+    run.turns[pretrain] = "theirs"
+    scratch = graph.chains["study/scratch"]
+    for key in scratch:
+        assert run.start()[STAGE_PARAM] == key
+        run.end(key)
+    assert run.start() is None
+    run.turns[pretrain] = finished(pretrain)
+    rest = run.to_the_end()
+    assert pretrain not in rest
+    assert sorted([pretrain, *rest]) == sorted(graph.stages)
 
 
 def test_after_a_stop_nothing_new_starts_and_the_end_comes_with_the_last_running_stage(graph):

@@ -111,6 +111,16 @@ def test_going_on_after_the_last_step_gives_the_same_result(stage, whole, tmp_pa
     assert second.metrics == first.metrics
 
 
+def test_time_makes_checkpoints_due_too(stage, tmp_path: Path):
+    hasty = CheckpointSpec(every_steps=100, every_minutes=1e-9, keep=TOTAL)
+    stage.run(stage_context(tmp_path / "a1", Recorder(stop_after=5), checkpoint=hasty, log_every_steps=2))
+    steps = [name for name in storage.list_names(str(tmp_path / "a1")) if name.startswith("step-")]
+    assert steps == ["step-00000002", "step-00000004", "step-00000005"], "with each row, and at the stop"
+    calm = CheckpointSpec(every_steps=100, every_minutes=1000)
+    stage.run(stage_context(tmp_path / "calm" / "a1", Recorder(stop_after=5), checkpoint=calm))
+    assert storage.list_names(str(tmp_path / "calm" / "a1")) == ["step-00000005"]
+
+
 def test_only_the_last_checkpoint_stays(stage, tmp_path: Path):
     first = stage.run(stage_context(tmp_path / "a1", Recorder(stop_after=4)))
     assert storage.list_names(str(tmp_path / "a1")) == ["step-00000003", "step-00000004"]

@@ -1,0 +1,216 @@
+"""The processes that a study runs on, each in a process group of its own, to be killed as machines die."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import lstcl_platform.orchestration  # noqa: F401  (sets Ray's environment before Ray reads it)
+
+PATIENCE = 240.0
+"""Seconds for anything to happen: the slowest machine is five times slower than one on which it takes a tenth."""
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, poll: float = 0.05
+) -> Any:
+    """What `condition` answers once it is true."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"timed out waiting for {what}"
+        time.sleep(poll)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def kill_tree(process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> None:
+    """Signal a process and all that it started, at once: as a machine that loses power."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        try:
+            member.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=30)
+
+
+class Server:
+    """A program that runs until it is killed."""
+
+    def __init__(self, arguments: Sequence[str], *, log: Path, **environment: str) -> None:
+        with log.open("a") as file:
+            self._popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.process = psutil.Process(self._popen.pid)
+
+    def kill(self) -> None:
+        kill_tree(self.process)
+        self._popen.wait(30)
+
+    def check(self, log: Path) -> None:
+        assert self._popen.poll() is None, log.read_text()[-3000:]
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """Its processes whose title holds `title`."""
+        found = []
+        for process in self.process.children(recursive=True):
+            try:
+                if title in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+class RayNodes:
+    """A Ray head that offers no CPU, and nodes that do the work: each a process tree, and killed as one.
+
+    Args:
+        folder: a short path for sockets and logs.
+        cpus: CPUs of a node.
+    """
+
+    def __init__(self, folder: Path, *, cpus: int = 2) -> None:
+        self._folder = folder
+        self._cpus = cpus
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self.head: Server
+        self.nodes: list[Server] = []
+
+    def up(self) -> None:
+        """Start head and one node."""
+        self._clients: Any = None
+        self.head = self._start("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false")
+        wait_until(lambda: self._answers(), "the Ray head")
+        self.add_node()
+
+    def add_node(self) -> None:
+        before = set(self.node_ids())
+        self.nodes.append(self._start(f"--address={self.address}", f"--num-cpus={self._cpus}"))
+        wait_until(lambda: set(self.node_ids()) - before, "a Ray node")
+
+    def kill_node(self) -> None:
+        self.nodes.pop(0).kill()
+
+    def drain_node(self, seconds: int) -> None:
+        """As a cloud that says when it takes the node away."""
+        from ray.core.generated import autoscaler_pb2
+
+        (node,) = self.node_ids() - self._head_ids
+        deadline = time.time_ns() // 1_000_000 + seconds * 1000
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        accepted, why = self._gcs().drain_node(node, reason, "the test takes it", deadline)
+        assert accepted, why
+
+    def down(self) -> None:
+        for server in (*self.nodes, self.head):
+            if server.process.is_running():
+                server.kill()
+        self.nodes.clear()
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        return [found for server in (self.head, *self.nodes) for found in server.processes(title)]
+
+    def node_ids(self) -> set[str]:
+        """Ids of all nodes that are alive."""
+        found = {node["NodeID"] for node in self._gcs_nodes()}
+        if len(found) == 1 and not self.nodes:
+            self._head_ids = found
+        return found
+
+    def _gcs_nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"NodeID": node.node_id.hex()}
+            for node in self._gcs().get_all_node_info().values()
+            if node.state == 0  # ALIVE
+        ]
+
+    def _gcs(self) -> Any:
+        from ray._raylet import GcsClient
+
+        if self._clients is None:
+            self._clients = GcsClient(address=self.address)
+        return self._clients
+
+    def _answers(self) -> bool:
+        self.head.check(self._folder / "ray.log")
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return len(self.node_ids()) == 1
+        except Exception:  # not yet up: gRPC has errors of many kinds
+            return False
+
+    def _start(self, *arguments: str) -> Server:
+        code = "from ray.scripts.scripts import main; main()"
+        base = ["-c", code, "start", "--block", "--object-store-memory=200000000"]
+        temp = [f"--temp-dir={self._folder}/ray"] if "--head" in arguments else []
+        return Server(
+            [*base, *arguments, *temp],
+            log=self._folder / "ray.log",
+            RAY_num_workers_soft_limit="8",
+            RAY_worker_maximum_startup_concurrency="8",
+        )
+
+
+class MlflowServer:
+    """A tracking server on loopback over an SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.database = folder / "mlflow.db"
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._server: Server
+
+    def up(self) -> None:
+        self._server = Server(
+            [
+                *(
+                    "-m",
+                    "mlflow",
+                    "server",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self._port),
+                    "--workers",
+                    "1",
+                ),
+                *("--backend-store-uri", f"sqlite:///{self.database}"),
+                *("--artifacts-destination", str(self._folder / "artifacts")),
+            ],
+            log=self._folder / "mlflow.log",
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            MLFLOW_DISABLE_TELEMETRY="true",
+        )
+        wait_until(self._healthy, "the MLflow server")
+
+    def kill(self) -> None:
+        self._server.kill()
+
+    def _healthy(self) -> bool:
+        self._server.check(self._folder / "mlflow.log")
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
