@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
+from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.probe import probe
-from lstcl_platform.video.reading import display_rotation, main_stream
+from lstcl_platform.video.reading import main_stream
 from lstcl_platform.video.sampling import Box, Clip
 
 Frame = npt.NDArray[np.uint8]
@@ -54,7 +55,7 @@ def decode_all(path: Path) -> Naive:
                 return found
             for frame in container.decode(stream):
                 pixels = frame.to_ndarray(format="rgb24")
-                found.frames.append(np.rot90(pixels, k=display_rotation(frame.rotation) // 90))
+                found.frames.append(Orientation.of(frame).upright(pixels))
                 found.error = found.error or ("damaged frames" if frame.is_corrupt else "")
     except (av.FFmpegError, OSError, ValueError) as error:
         found.error = str(error)

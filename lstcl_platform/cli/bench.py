@@ -9,6 +9,7 @@ import typer
 
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
+from lstcl_platform.cli.preparing_hint import preparing_hint
 from lstcl_platform.specs import load_requested
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import StageKind
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from lstcl_platform.video.decode_bench import DecodeRates
 
 bench_app = typer.Typer(help="Measure the parts of a study on this machine or cluster.", no_args_is_help=True)
-
-_PREPARED_SIDE = 256
-_WORTH_PREPARING = 1.5
-"""Above this many times the prepared side, decoding costs more than twice as much."""
 
 
 @bench_app.callback()
@@ -42,8 +39,17 @@ def decode(
     frames: Annotated[int, typer.Option(min=1, help="Frames a clip.")] = 8,
     clips: Annotated[
         int,
-        typer.Option(min=0, help="Samples of evaluation: this many even clips of the last stride. 0: off."),
+        typer.Option(min=0, help="Samples of evaluation too: this many even clips of the last stride."),
     ] = 0,
+    gops: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N...", help="x264 files made of the videos too, with a keyframe every N frames."
+        ),
+    ] = "",
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="The copies that `data prepare` makes too.")
+    ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of each video and way.")] = 5,
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
@@ -57,10 +63,18 @@ def decode(
     from lstcl_platform.cli.data import progress_bar
     from lstcl_platform.video.decode_bench import bench_decode
 
-    numbers = parse_strides(strides)
+    numbers = parse_numbers("--strides", strides)
+    keyframes = parse_numbers("--gops", gops) if gops else []
     with progress_bar("Decoding") as progress:
         rates = bench_decode(
-            paths, strides=numbers, frames=frames, clips=clips, rounds=rounds, progress=progress
+            paths,
+            strides=numbers,
+            frames=frames,
+            clips=clips,
+            gops=keyframes,
+            prepared=prepared,
+            rounds=rounds,
+            progress=progress,
         )
     if output == "json":
         typer.echo(json.dumps(asdict(rates), indent=2))
@@ -98,20 +112,18 @@ def ingest(
         make_console().print(_table(rates))
 
 
-def parse_strides(strides: str) -> list[int]:
-    """Value of `--strides`.
+def parse_numbers(option: str, text: str) -> list[int]:
+    """Value of an option that takes a list, such as `--strides 8,32`.
 
     Raises:
         UserError: it is no list of whole numbers.
     """
     try:
-        numbers = [int(number) for number in strides.split(",")]
+        numbers = [int(number) for number in text.split(",")]
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise UserError(
-            f"--strides {strides}: expected whole numbers from 1, separated by commas, as in 8,32"
-        )
+        raise UserError(f"{option} {text}: expected whole numbers from 1, separated by commas, as in 8,32")
     return numbers
 
 
@@ -127,19 +139,29 @@ def _print_decode(rates: "DecodeRates") -> None:
     for way in ways:
         table.add_column(way, justify="right", no_wrap=True)
     table.add_column("ours/floor", justify="right", no_wrap=True)
-    for file in rates.files:
-        if file.facts.problem:
-            table.add_row(f"{file.name}: {file.facts.problem}", *[""] * (len(ways) + 1))
-            continue
-        ours, floor = file.rate("ours"), file.rate("floor")
-        share = f"{ours / floor:.0%}" if ours and floor else "-"
-        cells = [_rate(file.rate(way)) + ("" if file.equal.get(way, True) else "*") for way in ways]
-        size = f"{file.facts.width}x{file.facts.height} {file.facts.codec}"
-        table.add_row(f"{file.name} ({size})", *cells, share)
-    table.add_section()
-    ratios = {way: rates.mean_ratio("ours", to=way) for way in ways}
-    table.add_row("ours is faster by", *[f"{r:.2f}x" if r else "-" for r in ratios.values()], "")
+    for samples, group in rates.groups:
+        of_group = rates.of(samples, group)
+        if len(rates.groups) > 1:
+            table.add_row(f"[bold]{samples} samples, videos {group}[/bold]")
+        for file in of_group.files:
+            if file.facts.problem:
+                table.add_row(f"{file.name}: {file.facts.problem}")
+                continue
+            cells = [_rate(file.rate(way)) + ("" if file.equal.get(way, True) else "*") for way in ways]
+            size = f"{file.facts.width}x{file.facts.height} {file.facts.codec}"
+            share = of_group.of_file(file).mean_ratio("ours", to="floor")
+            table.add_row(f"{file.name} ({size})", *cells, f"{share:.0%}" if share else "-")
+        share = of_group.mean_ratio("ours", to="floor")
+        means = [_times(of_group.mean_ratio("ours", to=way)) for way in ways]
+        table.add_row("ours is faster by", *means, f"{share:.0%}" if share else "-")
+        least = [_times(min(of_group.ratios("ours", to=way), default=None)) for way in ways]
+        table.add_row("at least by", *least, "")
+        table.add_section()
     make_console().print(table)
+    _print_remarks(rates, ways)
+
+
+def _print_remarks(rates: "DecodeRates", ways: list[str]) -> None:
     if any(not same for file in rates.files for same in file.equal.values()):
         typer.echo("* other pixels than ours, which are those of a full decode")
     for way in ways:
@@ -148,13 +170,16 @@ def _print_decode(rates: "DecodeRates") -> None:
             typer.echo(f"{way} cannot read {len(failed)} videos, the first {failed[0][0]}: {failed[0][1]}")
     for way, why in rates.missing.items():
         typer.echo(f"{way} is left out: {why}")
-    sides = [min(file.facts.width, file.facts.height) for file in rates.files if not file.facts.problem]
-    large = sum(side > _PREPARED_SIDE * _WORTH_PREPARING for side in sides)
-    if large * 2 > len(sides):
+    speed_up = rates.speed_up_of_preparing()
+    if speed_up is not None:
         typer.echo(
-            f"{large} of {len(sides)} videos are much larger than clips need: `lstcl-platform data prepare` makes "
-            f"copies with {_PREPARED_SIDE} pixels on the short side, and says how much faster they are"
+            f"`lstcl-platform data prepare` would give {speed_up:.1f} times the pretraining samples a second"
         )
+        return
+    sides = [min(file.facts.width, file.facts.height) for file in rates.files if not file.facts.problem]
+    hint = preparing_hint(sides)
+    if hint is not None:
+        typer.echo(hint)
 
 
 def _table(rates: "IngestRates") -> "Table":
@@ -170,8 +195,15 @@ def _table(rates: "IngestRates") -> "Table":
     way = f"through Ray Data (CPUs for decoding: {rates.decode_cpus:g}, workers: {rates.workers})"
     table.add_row(way, _rate(rates.stream), _rate(rates.stream_per_cpu), str(rates.stream_samples))
     table.caption = f"first batch after {rates.first_batch_seconds:.1f} s"
+    if rates.added_cpu_ms is not None:
+        size = f"{rates.sample_bytes / 1e6:.1f} MB"
+        table.caption += f"; Ray Data adds {rates.added_cpu_ms:.1f} CPU-ms to a sample of {size}"
     table.caption_justify = "left"
     return table
+
+
+def _times(ratio: float | None) -> str:
+    return f"{ratio:.2f}x" if ratio else "-"
 
 
 def _rate(value: float | None) -> str:

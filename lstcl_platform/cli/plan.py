@@ -98,10 +98,12 @@ def plan_and_show(
     if not look_up:
         show_plan(build_plan(specs, overrides, override_files=override_files), output=output)
         return
-    from lstcl_platform.cli.plan_lookup import finished_stages, known_digest
+    from lstcl_platform.cli.plan_lookup import KnownData, finished_stages
 
-    found = build_plan(specs, overrides, override_files=override_files, digest_of=known_digest)
-    show_plan(found, finished=finished_stages(found.experiments, found.graph.stages), output=output)
+    data = KnownData()
+    found = build_plan(specs, overrides, override_files=override_files, digest_of=data.digest)
+    finished = finished_stages(found.experiments, found.graph.stages)
+    show_plan(found, finished=finished, remarks=data.remarks(), output=output)
 
 
 def build_plan(
@@ -144,6 +146,7 @@ def show_plan(
     plan: Plan,
     *,
     finished: Collection[str] = frozenset(),
+    remarks: Sequence[str] = (),
     output: Format = "table",
     console: "Console | None" = None,
 ) -> None:
@@ -152,11 +155,12 @@ def show_plan(
     Args:
         plan: from `build_plan`.
         finished: keys of stages whose results are already there.
+        remarks: lines to end with.
         output: tables for people, or one JSON object.
         console: where tables go; by default stdout, with NO_COLOR and the terminal's width respected.
     """
     if output == "json":
-        typer.echo(json.dumps(plan_as_json(plan, finished=finished), indent=2))
+        typer.echo(json.dumps(plan_as_json(plan, finished=finished) | {"remarks": list(remarks)}, indent=2))
         return
     from rich.console import Console
     from rich.text import Text
@@ -164,6 +168,8 @@ def show_plan(
     console = console or Console(highlight=False)
     for part in _tables(plan, finished):
         console.print(part, soft_wrap=isinstance(part, Text))
+    for remark in remarks:
+        console.print(Text(remark), soft_wrap=True)
 
 
 def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict[str, Any]:

@@ -1,28 +1,47 @@
 """What a plan can look up without running anything: manifests that are there, and stages that are finished."""
 
-from collections.abc import Collection, Iterable
+from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from lstcl_platform.cli.preparing_hint import preparing_hint
 from lstcl_platform.specs import LoadedExperiment
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.tracking.location import local_folder, sqlite_file, tracking_uri
 
+if TYPE_CHECKING:
+    from lstcl_platform.video.manifest import Manifest
 
-def known_digest(source: str, experiment: ExperimentSpec) -> str | None:
-    """Digest of the manifest of `source` if a launch of `experiment` would find it current; reads no video.
 
-    Data that is not there (yet) has none: a plan may be made before the videos are.
-    """
-    from lstcl_platform.video.indexing import known_manifest
+class KnownData:
+    """Manifests that a launch would find current; no video is read."""
 
-    folder = local_folder(experiment.storage)
-    if folder is None or "://" in source:
-        return None
-    try:
-        manifest = known_manifest(source, cache_dir=folder / "manifests")
-    except UserError:
-        return None
-    return None if manifest is None else manifest.digest
+    def __init__(self) -> None:
+        self._found: dict[str, Manifest] = {}
+
+    def digest(self, source: str, experiment: ExperimentSpec) -> str | None:
+        """Digest of the manifest of `source`; None if it is not there yet, as a plan may be made before the videos."""
+        from lstcl_platform.video.indexing import known_manifest
+
+        folder = local_folder(experiment.storage)
+        if folder is None or "://" in source:
+            return None
+        try:
+            manifest = known_manifest(source, cache_dir=folder / "manifests")
+        except UserError:
+            return None
+        if manifest is None:
+            return None
+        self._found[source] = manifest
+        return manifest.digest
+
+    def remarks(self) -> list[str]:
+        """Which of the data looked up would be faster to read as a prepared copy."""
+        sides = {source: manifest.short_sides.tolist() for source, manifest in self._found.items()}
+        hints = {source: preparing_hint(found) for source, found in sides.items()}
+        return [f"{source}: {hint}" for source, hint in hints.items() if hint is not None]
 
 
 def finished_stages(experiments: Iterable[LoadedExperiment], keys: Collection[str]) -> set[str]:

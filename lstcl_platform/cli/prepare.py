@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstcl_platform.cli.bench import parse_strides
+from lstcl_platform.cli.bench import parse_numbers
 from lstcl_platform.cli.check import EXIT_BAD_VIDEOS
 from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, progress_bar
 from lstcl_platform.cli.launch import AddressOption
@@ -55,7 +55,7 @@ def prepare(
     settings = TranscodeSettings(
         short_side=short_side, gop=gop, crf=crf, preset=preset, fastdecode=fastdecode
     )
-    numbers = parse_strides(strides)
+    numbers = parse_numbers("--strides", strides)
     with progress_bar(f"Preparing {source}") as progress:
         prepared = prepare_videos(
             source,

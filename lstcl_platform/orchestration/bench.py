@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lstcl_platform.orchestration.cluster import Capacity, connected
-from lstcl_platform.orchestration.ingest import Batch, Deal, checked_batches, deal_shards
+from lstcl_platform.orchestration.ingest import Batch, Deal, Decode, checked_batches, deal_shards
 from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of, trained_on
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.orchestration.prepare import prepare_data
@@ -36,6 +40,9 @@ class IngestRates:
         stream_per_cpu: the same for one of `decode_cpus`.
         stream_samples: samples behind these two.
         first_batch_seconds: from asking for data to the first batch of the slowest worker.
+        added_cpu_ms: CPU milliseconds of all of Ray's processes and the workers for a sample on its way, measured with
+            made-up pixels instead of decoding; None on more than one node, or if there was no second batch.
+        sample_bytes: size of a sample.
     """
 
     trial: str
@@ -49,6 +56,8 @@ class IngestRates:
     stream_per_cpu: float | None
     stream_samples: int
     first_batch_seconds: float
+    added_cpu_ms: float | None
+    sample_bytes: int
 
 
 def bench_ingest(
@@ -78,9 +87,14 @@ def bench_ingest(
         decode_cpus = job.placement.decode.cpus
         view.message(f"{stage} through Ray Data: {deal.world} workers, {decode_cpus:g} CPUs decode")
         ranks = _through_ray(samples, deal, job.placement, seconds=seconds)
+        blank = Blank.like(samples(deal.positions(0)))
+        view.message("the same with made-up pixels instead of decoding")
+        transport = _through_ray(blank, deal, job.placement, seconds=seconds)
+        one_node = capacity.nodes == 1
     # Once Ray's processes are gone, so that they do not compete.
     view.message("decode alone: one thread of this process")
     count, wall, cpu = _alone(samples, deal, seconds=seconds)
+    blanks, _, blank_cpu = _alone(blank, deal, seconds=min(seconds, 2.0))
     received = [rank for rank in ranks if rank["samples"]]
     stream = sum(rank["samples"] / rank["seconds"] for rank in received) if received else None
     return IngestRates(
@@ -95,7 +109,47 @@ def bench_ingest(
         stream_per_cpu=stream / decode_cpus if stream else None,
         stream_samples=int(sum(rank["samples"] for rank in ranks)),
         first_batch_seconds=max(rank["first"] for rank in ranks),
+        added_cpu_ms=_added_cpu_ms(transport, blank_cpu / blanks) if one_node else None,
+        sample_bytes=blank.sample_bytes,
     )
+
+
+def _added_cpu_ms(ranks: list[Mapping[str, float]], bare: float) -> float | None:
+    """CPU milliseconds a sample beyond the `bare` seconds of making it."""
+    received = sum(rank["samples"] for rank in ranks)
+    return 1e3 * (ranks[0]["cpu"] / received - bare) if received else None
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Samples of the right shapes, made at once.
+
+    Attributes:
+        fields: name -> (shape of a sample, dtype).
+    """
+
+    fields: Mapping[str, tuple[tuple[int, ...], str]]
+
+    @staticmethod
+    def like(batch: Batch) -> "Blank":
+        """Blank samples of the shapes of `batch`."""
+        return Blank({name: (values.shape[1:], values.dtype.str) for name, values in batch.items()})
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of a sample, but for its texts."""
+        kinds = [(shape, np.dtype(kind)) for shape, kind in self.fields.values()]
+        return int(
+            sum(np.prod(shape, dtype=int) * kind.itemsize for shape, kind in kinds if kind.kind != "O")
+        )
+
+    def __call__(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """As many samples as positions."""
+        made = {
+            name: np.full((len(positions), *shape), "" if kind == "|O" else 1, dtype=kind)
+            for name, (shape, kind) in self.fields.items()
+        }
+        return made | {"position": positions}
 
 
 def _prepare(experiment: LoadedExperiment, kind: StageKind, *, view: View) -> Callable[[Capacity], StageJob]:
@@ -136,13 +190,18 @@ def _endless(job: StageJob) -> tuple[Samples, Deal]:
 
 
 def _through_ray(
-    samples: Samples, deal: Deal, placement: Placement, *, seconds: float
+    samples: Decode, deal: Deal, placement: Placement, *, seconds: float
 ) -> list[Mapping[str, float]]:
     """What each worker received; workers are tasks that reserve what training would."""
     import ray
 
     shards = deal_shards(samples, deal=deal, share=placement.decode)
-    task = ray.remote(num_cpus=placement.worker_cpus, num_gpus=placement.worker_gpus, max_retries=0)(_receive)
+    task = ray.remote(
+        num_cpus=placement.worker_cpus,
+        num_gpus=placement.worker_gpus,
+        label_selector=dict(placement.label_selector),
+        max_retries=0,
+    )(_receive)
     ranks = [task.remote(shard, deal, rank, seconds) for rank, shard in enumerate(shards)]
     return cast("list[Mapping[str, float]]", ray.get(ranks))
 
@@ -153,16 +212,33 @@ def _receive(shard: Any, deal: Deal, rank: int, seconds: float) -> dict[str, flo
     batches = checked_batches(shard, deal=deal, rank=rank)
     next(batches)
     began = now = time.perf_counter()
+    cpu = _cpu_seconds()
     count = 0
     for batch in batches:
         count += _videos_in(batch)
         now = time.perf_counter()
         if now - began >= seconds:
             break
-    return {"first": began - asked, "samples": float(count), "seconds": now - began}
+    spent = _cpu_seconds() - cpu
+    return {"first": began - asked, "samples": float(count), "seconds": now - began, "cpu": spent}
 
 
-def _alone(samples: Samples, deal: Deal, *, seconds: float) -> tuple[int, float, float]:
+def _cpu_seconds() -> float:
+    """CPU time so far of all processes of the Ray node that this process belongs to."""
+    import psutil
+
+    raylet, *above = psutil.Process().parents()
+    # Whoever started it has started Ray's other servers too, unless it has left them to the system.
+    root = above[0] if above and above[0].pid != 1 else raylet
+    total = 0.0
+    for process in [root, *root.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _alone(samples: Decode, deal: Deal, *, seconds: float) -> tuple[int, float, float]:
     """Samples decoded one chunk after the other, wall seconds and process CPU seconds that took."""
     import torch
 

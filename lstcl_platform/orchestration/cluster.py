@@ -41,7 +41,7 @@ class Capacity:
         nodes: nodes now.
         can_grow: whether an autoscaler is configured.
         object_store_bytes: object store memory now.
-        decode_nodes: whether nodes are labelled for decoding (`ray-subcluster=data`).
+        decode_cpus: CPUs now of nodes labelled for decoding (`ray-subcluster=data`), which are among `cpus`.
     """
 
     cpus: float
@@ -51,7 +51,7 @@ class Capacity:
     nodes: int
     can_grow: bool
     object_store_bytes: int
-    decode_nodes: bool
+    decode_cpus: float
 
 
 @contextmanager
@@ -152,5 +152,9 @@ def _capacity() -> Capacity:
         nodes=len(nodes),
         can_grow=bool(grown),
         object_store_bytes=int(now.get("object_store_memory", 0)),
-        decode_nodes=any(node.get("Labels", {}).get("ray-subcluster") == "data" for node in nodes),
+        decode_cpus=sum(
+            node["Resources"].get("CPU", 0.0)
+            for node in nodes
+            if node.get("Labels", {}).get("ray-subcluster") == "data"
+        ),
     )

@@ -90,6 +90,7 @@ def _fit(job: StageJob) -> dict[str, Any]:
         scaling_config=train.ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.worker_gpus > 0,
+            label_selector=dict(placement.label_selector) or None,
             resources_per_worker={"CPU": placement.worker_cpus}
             | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
         ),

@@ -15,6 +15,8 @@ _GPU_WORKER_CPUS = 1.0
 _LEAST_CPUS = 0.25
 _CPUS_OF_A_WORKER = 2
 _STORE_SHARE = 0.5
+_DECODE_LABEL, _DECODES = "ray-subcluster", "data"
+"""A label that Ray Data's autoscaler knows too: it counts only such nodes for datasets that ask for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Placement:
         workers: training processes.
         worker_cpus: CPUs reserved for each.
         worker_gpus: GPUs reserved for each.
+        label_selector: node labels that training processes ask for; empty takes any node.
         decode: what decoding may take.
         concurrent: stages that may run at the same time.
         waits_for: what the cluster lacks now and its autoscaler will have to bring; empty if nothing.
@@ -33,6 +36,7 @@ class Placement:
     workers: int
     worker_cpus: float
     worker_gpus: float
+    label_selector: Mapping[str, str]
     decode: DecodeShare
     concurrent: int
     waits_for: str = ""
@@ -52,30 +56,36 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
             f"but this cluster can never have more than {_amount(capacity.max_gpus)}; "
             "lower resources.workers or resources.gpus_per_worker, or launch on a larger cluster with --address"
         )
+    # Nodes that are labelled for decoding decode and nothing else, unless there are no others.
+    apart = capacity.decode_cpus if capacity.decode_cpus < capacity.max_cpus else 0.0
+    cpus = capacity.max_cpus - apart
     fixed = None if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
-    least = workers * (_LEAST_CPUS if fixed is None else fixed) + _LEAST_CPUS
-    if least > capacity.max_cpus:
+    least = workers * (_LEAST_CPUS if fixed is None else fixed) + (0.0 if apart else _LEAST_CPUS)
+    if least > cpus:
+        decoding = "" if apart else f", and {_LEAST_CPUS} for decoding"
+        besides = f" besides its decode nodes' {_amount(apart)}" if apart else ""
         raise UserError(
-            f"resources: a stage needs {_amount(least)} CPUs ({workers} workers, and {_LEAST_CPUS} for decoding), but "
-            f"this cluster can never have more than {_amount(capacity.max_cpus)}; lower resources.workers or "
-            "resources.cpus_per_worker"
+            f"resources: a stage needs {_amount(least)} CPUs ({workers} workers{decoding}), but this cluster can never "
+            f"have more than {_amount(cpus)}{besides}; lower resources.workers or resources.cpus_per_worker"
         )
-    concurrent = _concurrent(resources, capacity, gpus=gpus, least_cpus=least, stages=stages)
-    share = capacity.max_cpus / concurrent
-    worker_cpus = _worker_cpus(share, workers=workers, gpus=gpus) if fixed is None else fixed
-    decode_cpus = share - workers * worker_cpus
+    concurrent = _concurrent(resources, cpus, capacity, gpus=gpus, least_cpus=least, stages=stages)
+    share = cpus / concurrent
+    for_workers = share if apart else share / 2
+    worker_cpus = _worker_cpus(for_workers, workers=workers, gpus=gpus) if fixed is None else fixed
+    decode_cpus = apart / concurrent if apart else share - workers * worker_cpus
     return Placement(
         workers=workers,
         worker_cpus=worker_cpus,
         worker_gpus=gpus,
+        label_selector={_DECODE_LABEL: f"!{_DECODES}"} if apart else {},
         decode=DecodeShare(
             task_cpus=min(1.0, decode_cpus),
             cpus=decode_cpus,
             object_store_bytes=int(capacity.object_store_bytes * _STORE_SHARE / concurrent),
-            label_selector={"ray-subcluster": "data"} if capacity.decode_nodes else {},
+            label_selector={_DECODE_LABEL: _DECODES} if apart else {},
         ),
         concurrent=concurrent,
-        waits_for=_missing(capacity, cpus=least, gpus=workers * gpus),
+        waits_for=_missing(capacity, cpus=least + apart, gpus=workers * gpus),
     )
 
 
@@ -126,27 +136,26 @@ def _worker_gpus(resources: ResourcesSpec, capacity: Capacity) -> float:
 
 
 def _worker_cpus(share: float, *, workers: int, gpus: float) -> float:
-    """Half of the stage's CPUs go to its workers, at most one each when a GPU does their arithmetic."""
-    half = share / (2 * workers)
-    return min(_GPU_WORKER_CPUS, half) if gpus else half
+    """CPUs of each of the workers that share some, at most one each when a GPU does their arithmetic."""
+    return min(_GPU_WORKER_CPUS, share / workers) if gpus else share / workers
 
 
 def _concurrent(
-    resources: ResourcesSpec, capacity: Capacity, *, gpus: float, least_cpus: float, stages: int
+    resources: ResourcesSpec, cpus: float, capacity: Capacity, *, gpus: float, least_cpus: float, stages: int
 ) -> int:
     """Stages at once: what is asked for, or what the GPUs hold, or two CPUs a worker; never more than fit.
 
     Without a GPU, one CPU trains and one decodes. Packing stages more densely gains nothing: each has about ten
     processes to start, and these would only get in the other stages' way.
     """
-    fits = capacity.max_cpus // least_cpus
+    fits = cpus // least_cpus
     if gpus:
         fits = min(fits, capacity.max_gpus // (resources.workers * gpus))
     wanted: float
     if resources.max_concurrent_stages != "auto":
         wanted = resources.max_concurrent_stages
     else:
-        wanted = fits if gpus else capacity.max_cpus // max(_CPUS_OF_A_WORKER * resources.workers, least_cpus)
+        wanted = fits if gpus else cpus // max(_CPUS_OF_A_WORKER * resources.workers, least_cpus)
     return int(max(1, min(wanted, fits, stages)))
 
 

@@ -57,6 +57,10 @@ class Bitstream:
                 return int(self._is_mpeg_b(data))
         return 0
 
+    def is_shown(self, data: memoryview) -> bool:
+        """Whether a packet gives a picture to look at; VP8's alternate references are packets that do not."""
+        return self._codec != "vp8" or bool(data[0] >> 4 & 1)
+
     def layer(self, data: memoryview) -> int:
         """Temporal layer of an HEVC picture, from 1; 1 for all other codecs."""
         if self._codec != "hevc":

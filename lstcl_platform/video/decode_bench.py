@@ -1,17 +1,24 @@
 """Samples a second of each way to cut clips, on the user's own files, alternating in one run."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.video.decode_variants import AS_THEY_ARE, PREPARED, variants
 from lstcl_platform.video.decode_ways import WAYS, Sample, Way, available_ways, one_thread
 from lstcl_platform.video.layouts.listing import VIDEO_SUFFIXES
 from lstcl_platform.video.probe import Probe, probe
 from lstcl_platform.video.sampling import Box, Clip, random_box
+
+Samples = Literal["pretraining", "evaluation"]
 
 _AREA, _ASPECT = (0.2, 0.766), (0.75, 4 / 3)
 """Crops of the short and the long view (the paper's pretraining)."""
@@ -23,7 +30,9 @@ class FileRates:
     """What was measured on one file.
 
     Attributes:
-        name: of the file.
+        name: of the user's video.
+        group: the file itself, or what was made of it (`decode_variants`).
+        samples: what was cut out of it.
         facts: what it is.
         cpu: process CPU seconds a sample, by way, one for each round.
         equal: whether the way's pixels were those of `ours`, bit for bit.
@@ -32,6 +41,8 @@ class FileRates:
 
     name: str
     facts: Probe
+    group: str = AS_THEY_ARE
+    samples: Samples = "pretraining"
     cpu: dict[str, list[float]] = field(default_factory=dict)
     equal: dict[str, bool] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -54,11 +65,36 @@ class DecodeRates:
     files: list[FileRates]
     missing: dict[str, str]
 
+    @property
+    def groups(self) -> list[tuple[Samples, str]]:
+        """What was measured, in order: (samples, group of files)."""
+        return list(dict.fromkeys((file.samples, file.group) for file in self.files))
+
+    def of(self, samples: Samples, group: str) -> DecodeRates:
+        """Those of one group."""
+        files = [file for file in self.files if (file.samples, file.group) == (samples, group)]
+        return replace(self, files=files)
+
+    def of_file(self, file: FileRates) -> DecodeRates:
+        """Those of one file."""
+        return replace(self, files=[file])
+
+    def ratios(self, way: str, *, to: str) -> list[float]:
+        """One way's rate divided by another's, for each file that both can read."""
+        pairs = [(file.rate(way), file.rate(to)) for file in self.files]
+        return [a / b for a, b in pairs if a and b]
+
     def mean_ratio(self, way: str, *, to: str) -> float | None:
         """Geometric mean over the files of one way's rate divided by another's."""
-        pairs = [(file.rate(way), file.rate(to)) for file in self.files]
-        logs = [np.log(a / b) for a, b in pairs if a and b]
-        return float(np.exp(np.mean(logs))) if logs else None
+        ratios = self.ratios(way, to=to)
+        return float(np.exp(np.mean(np.log(ratios)))) if ratios else None
+
+    def speed_up_of_preparing(self) -> float | None:
+        """How many times the samples a second of the prepared copies, if they were measured; geometric mean."""
+        alike = self.of("pretraining", AS_THEY_ARE), self.of("pretraining", PREPARED)
+        before, after = ({file.name: file.rate("ours") for file in rates.files} for rates in alike)
+        ratios = [b / a for name, b in after.items() if b and (a := before.get(name))]
+        return float(np.exp(np.mean(np.log(ratios)))) if ratios else None
 
 
 def bench_decode(
@@ -68,6 +104,8 @@ def bench_decode(
     frames: int,
     size: int = 224,
     clips: int = 0,
+    gops: Sequence[int] = (),
+    prepared: bool = False,
     rounds: int = 5,
     progress: Callable[[int, int], None] | None = None,
 ) -> DecodeRates:
@@ -78,8 +116,10 @@ def bench_decode(
         strides: one clip a sample for each, with a random start and crop: (8, 32) is a pretraining sample.
         frames: frames a clip.
         size: side of the output.
-        clips: above 0, samples are this many evenly spread centre clips of the last stride instead, as evaluation
-            takes them.
+        clips: above 0, samples of this many evenly spread centre clips of the last stride too, as evaluation takes
+            them.
+        gops: measure x264 files made of the videos too, with a keyframe every so many frames.
+        prepared: measure the copies that `data prepare` makes too.
         rounds: samples of each file.
         progress: called with (file rounds done, in all).
 
@@ -88,22 +128,31 @@ def bench_decode(
     """
     available = available_ways()
     one_thread()
-    files = _videos(paths)
-    results = [FileRates(name=path.name, facts=probe(path)) for path in files]
-    usable = [(path, result) for path, result in zip(files, results, strict=True) if not result.facts.problem]
+    facts = {path: probe(path) for path in videos_in(paths)}
+    usable = [path for path, found in facts.items() if not found.problem]
     if not usable:
-        raise UserError(f"{results[0].name}: {results[0].facts.problem}; no video that can be decoded")
-    done = 0
-    for number in range(rounds + 1):
-        for path, result in usable:
-            rng = np.random.default_rng([number, len(result.name), result.facts.frames])
-            sample = draw_sample(result.facts, rng, strides=strides, frames=frames, clips=clips)
-            # The first round warms up and compares pixels; then each round begins with another way.
-            _round(path, sample, result, available.ways, size=size, shift=number, timed=number > 0)
-            done += 1
-            if progress is not None:
-                progress(done, (rounds + 1) * len(usable))
-    return DecodeRates(files=results, missing=available.missing)
+        first, found = next(iter(facts.items()))
+        raise UserError(f"{first.name}: {found.problem}; no video that can be decoded")
+    results = [FileRates(name=path.name, facts=found) for path, found in facts.items() if found.problem]
+    with TemporaryDirectory() as folder:
+        subjects: list[tuple[Path, FileRates]] = []
+        for each in variants(usable, Path(folder), gops=gops, prepared=prepared):
+            for samples in ("pretraining", "evaluation") if clips else ("pretraining",):
+                found = facts.get(each.path) or probe(each.path)
+                rates = FileRates(name=each.name, facts=found, group=each.group, samples=samples)
+                subjects.append((each.path, rates))
+        done = 0
+        for number in range(rounds + 1):
+            for path, rates in subjects:
+                rng = np.random.default_rng([number, len(rates.name), rates.facts.frames])
+                evenly = clips if rates.samples == "evaluation" else 0
+                sample = draw_sample(rates.facts, rng, strides=strides, frames=frames, clips=evenly)
+                # The first round warms up and compares pixels; then each round begins with another way.
+                _round(path, sample, rates, available.ways, size=size, shift=number, timed=number > 0)
+                done += 1
+                if progress is not None:
+                    progress(done, (rounds + 1) * len(subjects))
+    return DecodeRates(files=results + [rates for _, rates in subjects], missing=available.missing)
 
 
 def _round(
@@ -132,7 +181,12 @@ def _round(
             result.equal[name] = all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def _videos(paths: Sequence[Path]) -> list[Path]:
+def videos_in(paths: Sequence[Path]) -> list[Path]:
+    """The files among `paths`, and the videos in the folders among them.
+
+    Raises:
+        UserError: there is none.
+    """
     found: list[Path] = []
     for path in paths:
         if not path.exists():

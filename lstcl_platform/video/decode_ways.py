@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstcl_platform.video.decoding import Frames, decode_clips
-from lstcl_platform.video.reading import display_rotation, main_stream, open_video
+from lstcl_platform.video.orientation import Orientation
+from lstcl_platform.video.reading import main_stream, open_video
 from lstcl_platform.video.sampling import Box, Clip
 
 Sample = Sequence[Clip]
@@ -43,8 +44,7 @@ def sequential(path: Path, sample: Sample, size: int) -> list[Frames]:
         stream.codec_context.thread_count = 1
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                turns = display_rotation(frame.rotation) // 90
-                frames[index] = np.rot90(frame.to_ndarray(format="rgb24"), k=turns)
+                frames[index] = Orientation.of(frame).upright(frame.to_ndarray(format="rgb24"))
             if index == max(wanted):
                 break
     return _cut(frames, sample, size)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from lstcl_platform.video.reading import DecodeError, display_rotation, open_video
+from lstcl_platform.video.orientation import Orientation
+from lstcl_platform.video.reading import DecodeError, open_video
 from lstcl_platform.video.sampling import Box, Clip
 
 __all__ = ["DecodeError", "Frames", "decode_clips", "read_frames"]
@@ -123,23 +124,25 @@ class _Picture:
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._frame = frame
+        self._orientation = Orientation.of(frame)
         # With planar 4:2:0, crop-then-convert gives the same pixels as convert-then-crop, except where
-        # swscale changes its algorithm: odd heights and interlaced frames.
-        self._planar = (
+        # swscale changes its algorithm: odd heights and interlaced frames. The odd last column of a mirrored picture
+        # would come first.
+        planar = (
             frame.format.name in ("yuv420p", "yuvj420p")
             and frame.height % 2 == 0
             and not frame.interlaced_frame
-            and display_rotation(frame.rotation) == 0
+            and (frame.width % 2 == 0 or self._orientation == Orientation())
         )
-        self._whole = None if self._planar else _upright_rgb(frame)
-        self.height, self.width = (
-            (frame.height, frame.width) if self._whole is None else self._whole.shape[:2]
-        )
+        self._whole = None if planar else _upright_rgb(frame)
+        sides = frame.height, frame.width
+        self.height, self.width = sides[::-1] if self._orientation.transposed else sides
 
     def crop(self, box: Box) -> Frames:
         """Pixels of a box with even edges, uint8 RGB (height, width, 3)."""
         if self._whole is not None:
             return self._whole[box.y : box.y + box.height, box.x : box.x + box.width]
+        box = self._orientation.stored(box, width=self.width, height=self.height)
         planes = []
         for plane, step in zip(self._frame.planes, (1, 2, 2), strict=True):
             pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
@@ -147,7 +150,7 @@ class _Picture:
             planes.append(pixels[rows, box.x // step : (box.x + box.width) // step])
         part = av.VideoFrame.from_dlpack(planes, format=self._frame.format.name)
         part.colorspace, part.color_range = self._frame.colorspace, self._frame.color_range
-        return _rgb(part)
+        return self._orientation.upright(_rgb(part))
 
 
 def _even(box: Box, width: int, height: int) -> Box:
@@ -169,7 +172,7 @@ def _even(box: Box, width: int, height: int) -> Box:
 
 
 def _upright_rgb(frame: av.VideoFrame) -> Frames:
-    return np.rot90(_rgb(frame), k=display_rotation(frame.rotation) // 90)
+    return Orientation.of(frame).upright(_rgb(frame))
 
 
 def _rgb(frame: av.VideoFrame) -> Frames:

@@ -32,16 +32,23 @@ class PacketTable:
         self._looks: list[tuple[bool, int]] = []
         self.pts: list[int | None] = []
         self.shown: list[int] = []
-        """Positions of the packets that an edit list does not hide."""
+        """Positions of the packets that neither an edit list nor the codec hides."""
         self.keys: list[int] = []
         """Positions of the packets that the container calls keyframes."""
         self.restarts = False
         """Whether the codec's parameters change inside the stream, outside of the packets' data."""
+        self.reordered = False
+        """Whether a packet is shown at another time than it is decoded."""
+        self.rewinds = False
+        """Whether decoding times go back: streams were appended to one another, or a clock was set back."""
+        self.smallest = KEPT_BYTES
+        """Bytes of the smallest packet."""
         self.corrupt = 0
         """Packets that the container calls incomplete."""
         self.durations: list[int] = []
         """Ticks that each packet is shown for; 0 where the container does not say."""
         self._dts: list[int | None] = []
+        self._last_dts = -(1 << 63)
         self._top_layer = 1
         size = 0
         for packet in container.demux(stream):
@@ -81,11 +88,11 @@ class PacketTable:
 
     def _add(self, packet: Packet[VideoStream], *, hold: bool) -> None:
         position = len(self.pts)
-        self.pts.append(packet.pts)
-        self._dts.append(packet.dts)
+        self._note_times(packet)
         self.durations.append(packet.duration or 0)
         self.corrupt += packet.is_corrupt
-        if not packet.is_discard:
+        self.smallest = min(self.smallest, packet.size)
+        if not packet.is_discard and self._bits.is_shown(memoryview(packet)):
             self.shown.append(position)
         if packet.is_keyframe:
             self.keys.append(position)
@@ -98,6 +105,14 @@ class PacketTable:
             self._looks = [self._look(held) for held in self._held]
             self._held = None
         self._looks.append(self._look(packet))
+
+    def _note_times(self, packet: Packet[VideoStream]) -> None:
+        self.reordered = self.reordered or packet.pts != packet.dts
+        if packet.dts is not None:
+            self.rewinds = self.rewinds or packet.dts < self._last_dts
+            self._last_dts = packet.dts
+        self.pts.append(packet.pts)
+        self._dts.append(packet.dts)
 
     def _look(self, packet: Packet[VideoStream]) -> tuple[bool, int]:
         entry = packet.is_keyframe and self._bits.is_entry(memoryview(packet))

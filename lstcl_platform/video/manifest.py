@@ -181,6 +181,12 @@ class Manifest:
         """Row numbers of the videos without a problem, ascending."""
         return np.flatnonzero(self.table["problem"].is_null().to_numpy()).astype(np.int64)
 
+    @property
+    def short_sides(self) -> npt.NDArray[np.int64]:
+        """Pixels on the shorter edge of every usable video."""
+        width, height = (np.asarray(self.table[name].to_numpy(), np.int64) for name in ("width", "height"))
+        return np.minimum(width, height)[self.usable]
+
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Label of every row."""

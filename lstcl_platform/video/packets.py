@@ -19,6 +19,10 @@ _UNTRUSTED_ORDER = frozenset(["avi"])
 """Containers that store no presentation times: those that the demuxer makes up are wrong with B-frames."""
 _PICTURE_PACKETS = frozenset(["mov", "matroska", "flv", "avi"])
 """Containers in which a packet is a picture; elsewhere it can be one of the two fields of an interlaced one."""
+_PROGRESSIVE = (0, 1)
+"""Values of `field_order`: unknown, progressive."""
+_NOT_CODED_BYTES = 16
+"""MPEG-4 packets up to this size can be placeholders, of which no picture is made."""
 _RATE_WITHOUT_TIMES = 25
 """Frames a second of a raw stream that does not say."""
 
@@ -56,15 +60,13 @@ class PacketIndex:
         self.pts: list[int] = [pts or 0 for pts in self.table.pts]
         formats = set(container.format.name.split(","))
         self._can_be_fields = not formats & _PICTURE_PACKETS
-        self._without_times = any(pts is None for pts in self.table.pts)
-        if self._without_times:
-            self.shown = list(range(self._count(stream)))
-            rate = stream.guessed_rate or stream.average_rate or Fraction(_RATE_WITHOUT_TIMES)
-            tick = stream.time_base or Fraction(1)
-            times = [int(index / rate / tick) for index in self.shown]
-        else:
-            self.shown = self._decodable(stream, sorted(self.table.shown, key=self.pts.__getitem__))
-            times = [self.pts[position] for position in self.shown]
+        self._timed = None not in self.table.pts and not self.table.rewinds
+        self.shown = self._timed_frames(stream) if self._timed else []
+        times = [self.pts[position] for position in self.shown]
+        if not times:
+            self._timed = False
+            self.shown = list(range(len(self._emitted(stream, len(self.table)))))
+            times = _even_times(len(self.shown), stream)
         self.hides_some: bool = len(self.shown) < len(self.table)
         """Whether pictures are not shown: by an edit list, or because they lack what they refer to."""
         if not times:
@@ -72,7 +74,8 @@ class PacketIndex:
         self.times: npt.NDArray[np.int64] = np.array(times, dtype=np.int64)
         """Presentation times of the shown frames in ticks of the stream's time base, ascending."""
         repeated = bool((np.diff(self.times) == 0).any())
-        self.by_order: bool = self._without_times or repeated or bool(formats & _UNTRUSTED_ORDER)
+        unordered = stream.codec_context.reorder_depth > 0 and not self.table.reordered
+        self.by_order: bool = not self._timed or repeated or unordered or bool(formats & _UNTRUSTED_ORDER)
         """Timestamps cannot tell the frames apart: decode everything and count."""
 
     def __len__(self) -> int:
@@ -82,7 +85,7 @@ class PacketIndex:
     @property
     def last_duration(self) -> int:
         """Ticks that the last frame is shown for; 0 if the file does not say."""
-        return 0 if self._without_times else self.table.durations[self.shown[-1]]
+        return 0 if not self._timed else self.table.durations[self.shown[-1]]
 
     def packets(self, run: Run) -> Iterator[Packet[VideoStream]]:
         """Packets of a run."""
@@ -121,28 +124,42 @@ class PacketIndex:
                 return keys[number]
         return 0
 
-    def _count(self, stream: VideoStream) -> int:
-        """Frames of a stream without timestamps: packets do not tell, since a packet can be half a picture."""
-        context = stream.codec_context
-        count = sum(len(context.decode(packet)) for packet in self.table.packets(range(len(self.table))))
-        count += len(context.decode(None))
-        context.flush_buffers()
-        return count
+    def _timed_frames(self, stream: VideoStream) -> list[int]:
+        """Positions of the packets whose pictures are shown, in the order of their times.
 
-    def _decodable(self, stream: VideoStream, shown: list[int]) -> list[int]:
-        """`shown` without pictures that refer to something before the beginning of the file.
-
-        These are shown before the first keyframe: leading pictures of an open GOP that was cut from a longer
-        stream, or the rest of a group whose keyframe is missing. Which of them can be decoded nevertheless is
-        the codec's secret, so it is asked.
+        Which pictures a decoder hands out is the codec's secret where one refers to something before the beginning
+        of the file (leading pictures of an open GOP that was cut from a longer stream, or the rest of a group whose
+        keyframe is missing), where a packet can be a field, and where it can say that nothing has changed. So the
+        codec is asked. Nothing is returned if its answer does not agree with the packets.
         """
-        start = self.pts[self.table.keys[0]] if self.table.keys else self.pts[shown[0]]
-        leading = [position for position in shown if self.pts[position] < start]
-        if not leading:
-            return shown
+        pts, keys = self.pts, self.table.keys
+        shown = sorted(self.table.shown, key=pts.__getitem__)
+        start = pts[keys[0]] if keys else pts[shown[0]]
+        leading = [position for position in shown if pts[position] < start]
         context = stream.codec_context
-        feed = range(max(*leading, self.table.keys[0]) + 1)
-        frames = [frame for packet in self.table.packets(feed) for frame in context.decode(packet)]
-        emitted = {frame.pts for frame in [*frames, *context.decode(None)]}
+        fields = context.name == "h264" and self._can_be_fields and context.field_order not in _PROGRESSIVE
+        if fields or (context.name == "mpeg4" and self.table.smallest <= _NOT_CODED_BYTES):
+            emitted = self._emitted(stream, len(self.table))
+            found = [position for position in shown if pts[position] in set(emitted)]
+            return found if len(found) == len(emitted) else []
+        if leading:
+            emitted = self._emitted(stream, max(*leading, keys[0]) + 1)
+            return [i for i in shown if pts[i] >= start or pts[i] in set(emitted)]
+        return shown
+
+    def _emitted(self, stream: VideoStream, packets: int) -> list[int | None]:
+        """Times of the frames that the decoder makes of the first packets."""
+        context = stream.codec_context
+        frames = [
+            frame.pts for packet in self.table.packets(range(packets)) for frame in context.decode(packet)
+        ]
+        frames += [frame.pts for frame in context.decode(None)]
         context.flush_buffers()
-        return [i for i in shown if self.pts[i] >= start or self.pts[i] in emitted]
+        return frames
+
+
+def _even_times(count: int, stream: VideoStream) -> list[int]:
+    """Times of frames that have none of their own: those of the stream's frame rate."""
+    rate = stream.guessed_rate or stream.average_rate or Fraction(_RATE_WITHOUT_TIMES)
+    tick = stream.time_base or Fraction(1)
+    return [int(index / rate / tick) for index in range(count)]

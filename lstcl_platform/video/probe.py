@@ -10,8 +10,9 @@ from pathlib import Path
 
 from av.video.stream import VideoStream
 
+from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.packets import PacketIndex
-from lstcl_platform.video.reading import DecodeError, OpenVideo, display_rotation, open_video
+from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
 from lstcl_platform.video.soundness import Log, decoding_problem, ffmpeg_errors, truncation
 
 _CHUNK = 1 << 20
@@ -77,19 +78,18 @@ def _describe(video: OpenVideo, facts: Probe, *, thorough: bool, log: Log) -> Pr
         video.stream.codec_context.flush_buffers()
     if problem is not None:
         return replace(facts, problem=problem)
-    sizes: list[tuple[int, int, int]] = []
-    video.decode([0], lambda _, frame: sizes.append((frame.width, frame.height, frame.rotation)))
-    ((width, height, turned),) = sizes
-    rotation = display_rotation(turned)
+    sizes: list[tuple[int, int, Orientation]] = []
+    video.decode([0], lambda _, frame: sizes.append((frame.width, frame.height, Orientation.of(frame))))
+    ((width, height, orientation),) = sizes
     fps, duration = _timing(stream, video.index)
     return replace(
         facts,
         frames=len(video.index),
         fps=fps,
         duration=duration,
-        width=width if rotation % 180 == 0 else height,
-        height=height if rotation % 180 == 0 else width,
-        rotation=rotation,
+        width=height if orientation.transposed else width,
+        height=width if orientation.transposed else height,
+        rotation=orientation.rotation,
     )
 
 

@@ -120,11 +120,6 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def display_rotation(degrees: int) -> int:
-    """Counter-clockwise quarter turns as 0, 90, 180 or 270; other angles count as none."""
-    return degrees % 360 if degrees % 90 == 0 else 0
-
-
 def main_stream(container: av.container.InputContainer) -> VideoStream | None:
     """First video stream that is not a cover picture."""
     streams: tuple[VideoStream, ...] = container.streams.video

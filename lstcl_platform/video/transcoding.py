@@ -20,8 +20,9 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.probe import probe
-from lstcl_platform.video.reading import DecodeError, OpenVideo, display_rotation, open_video
+from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
 from lstcl_platform.video.soundness import decoding_problem, ffmpeg_errors, truncation
 
 # No picture refers to a B-frame, so all unwanted ones are skipped. mbtree off: with it x264 writes other bytes from
@@ -189,13 +190,13 @@ class _Encoder:
             dst_color_range=ColorRange.MPEG if rgb else None,
             threads=1,
         )
-        turns = display_rotation(frame.rotation) // 90
-        if not turns:
+        orientation = Orientation.of(frame)
+        if orientation == Orientation():
             return small
         planes = []
         for plane in small.planes:
             pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-            planes.append(np.ascontiguousarray(np.rot90(pixels[:, : plane.width], k=turns)))
+            planes.append(np.ascontiguousarray(orientation.upright(pixels[:, : plane.width])))
         turned = av.VideoFrame.from_dlpack(planes, format="yuv420p")
         turned.colorspace, turned.color_range = small.colorspace, small.color_range
         turned.color_primaries, turned.color_trc = small.color_primaries, small.color_trc

@@ -8,7 +8,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 
 
-def capacity(*, cpus=2.0, gpus=0.0, max_cpus=None, max_gpus=None, nodes=1, decode_nodes=False):
+def capacity(*, cpus=2.0, gpus=0.0, max_cpus=None, max_gpus=None, nodes=1, decode_cpus=0.0):
     return Capacity(
         cpus=cpus,
         gpus=gpus,
@@ -17,7 +17,7 @@ def capacity(*, cpus=2.0, gpus=0.0, max_cpus=None, max_gpus=None, nodes=1, decod
         nodes=nodes,
         can_grow=max_cpus is not None,
         object_store_bytes=1 << 30,
-        decode_nodes=decode_nodes,
+        decode_cpus=decode_cpus,
     )
 
 
@@ -47,22 +47,37 @@ def test_auto_takes_a_gpu_a_worker_where_the_cluster_has_them():
 
 
 def test_decode_tasks_ask_for_decode_nodes_only_where_there_are_some():
-    assert place(ResourcesSpec(), capacity(), stages=1).decode.label_selector == {}
-    labelled = place(ResourcesSpec(), capacity(decode_nodes=True), stages=1)
-    assert labelled.decode.label_selector == {"ray-subcluster": "data"}
+    together = place(ResourcesSpec(), capacity(cpus=6), stages=1)
+    assert (together.label_selector, together.decode.label_selector) == ({}, {})
+    assert (together.worker_cpus, together.decode.cpus) == (3, 3)
+    apart = place(ResourcesSpec(), capacity(cpus=6, decode_cpus=4), stages=1)
+    assert apart.decode.label_selector == {"ray-subcluster": "data"}
+    assert apart.label_selector == {"ray-subcluster": "!data"}
+    assert (apart.worker_cpus, apart.decode.cpus) == (2, 4)
+    with pytest.raises(UserError, match="never have more than 2 besides its decode nodes' 4"):
+        place(ResourcesSpec(cpus_per_worker=3.0), capacity(cpus=6, decode_cpus=4), stages=1)
+
+
+def test_a_cluster_of_decode_nodes_alone_is_a_cluster_like_any_other():
+    assert place(ResourcesSpec(), capacity(decode_cpus=2.0), stages=1) == place(
+        ResourcesSpec(), capacity(), stages=1
+    )
 
 
 @given(
     workers=st.integers(1, 8),
     cpus=st.integers(1, 64),
     gpus=st.integers(0, 8),
+    decode_cpus=st.sampled_from([0, 1, 5]),
     fixed=st.sampled_from(["auto", 0.5, 1.0, 3.0]),
     concurrent=st.sampled_from(["auto", 1, 4, 16]),
     stages=st.integers(1, 30),
 )
-def test_what_is_placed_always_fits_with_cpu_left_to_decode(workers, cpus, gpus, fixed, concurrent, stages):
+def test_what_is_placed_always_fits_with_cpu_left_to_decode(
+    workers, cpus, gpus, decode_cpus, fixed, concurrent, stages
+):
     resources = ResourcesSpec(workers=workers, cpus_per_worker=fixed, max_concurrent_stages=concurrent)
-    have = capacity(cpus=float(cpus), gpus=float(gpus))
+    have = capacity(cpus=float(cpus), gpus=float(gpus), decode_cpus=float(min(decode_cpus, cpus)))
     try:
         placement = place(resources, have, stages=stages)
     except UserError:
