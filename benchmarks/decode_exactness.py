@@ -19,6 +19,8 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+import torch
+from torchvision.transforms.v2 import functional
 
 from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
 from lstcl_platform.video.orientation import Orientation
@@ -86,9 +88,6 @@ def random_clip(rng: np.random.Generator, indices: npt.NDArray[np.int64], frame:
 
 def expected_clip(frames: list[Frame], clip: Clip) -> Frame:
     """What `decode_clips` promises, made the plain way."""
-    import torch
-    from torchvision.transforms.v2 import functional
-
     box = clip.box
     rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
     cut = np.stack([frames[int(i)][rows, columns] for i in clip.positions])
@@ -169,6 +168,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     av.logging.set_level(None)
+    torch.set_num_threads(1)
     files = [f for path in arguments.paths for f in (sorted(path.iterdir()) if path.is_dir() else [path])]
     verdicts: Counter[str] = Counter()
     for path in files:

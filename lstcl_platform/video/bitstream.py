@@ -1,17 +1,20 @@
 """What the first bytes of a compressed picture say: may decoding start here, and does any other picture need it?
 
-H.264 (ISO/IEC 14496-10, clauses 7.3 and 7.4), HEVC (ISO/IEC 23008-2, clauses 7.3.1.2 and 7.4.2.2) and MPEG-1/2/4 part
-2 are looked into, since FFmpeg marks none of their unreferenced pictures. VP8 and VP9 hand on probabilities and motion
-vectors even from a picture that none refers to, so none of theirs can be left out; of AV1 and all others, those that
-the container or the codec marks as disposable.
+H.264 (ISO/IEC 14496-10, clauses 7.3 and 7.4), HEVC (ISO/IEC 23008-2, clauses 7.3.1.2 and 7.4.2.2), MPEG-1/2/4 part 2
+and AV1 are looked into, since FFmpeg marks none of their unreferenced pictures. VP8 and VP9 hand on probabilities and
+motion vectors even from a picture that none refers to, so none of theirs can be left out; of all others, those that the
+container or the codec marks as disposable.
 """
 
 from collections.abc import Iterator
+
+from lstcl_platform.video.av1 import AV1Headers
 
 _IDR, _SEI = 5, 6
 _RECOVERY_POINT = 6
 _HEVC_ENTRIES = range(16, 22)
 """BLA, IDR and CRA: intra random access points."""
+_SEEN = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9"])
 _PICTURE_START = {"mpeg1video": b"\0\0\1\0", "mpeg2video": b"\0\0\1\0", "mpeg4": b"\0\0\1\xb6"}
 
 
@@ -25,18 +28,37 @@ class Bitstream:
         # avcC and hvcC start with version 1 and state the size of NAL lengths; start codes begin with zeros.
         stated = len(extradata) > at > 0 and extradata[0] == 1
         self._length_size = (extradata[at] & 3) + 1 if stated else 0
+        self._av1 = AV1Headers()
+
+    def note(self, keyframe: memoryview) -> None:
+        """Learn from a packet that the container calls a keyframe what the headers of other pictures mean."""
+        if self._codec == "av1":
+            self._av1.note(keyframe)
+
+    @property
+    def sees_entries(self) -> bool:
+        """Whether `is_entry` looks; of other codecs, it believes the container."""
+        return self._codec in _SEEN
 
     def is_entry(self, data: memoryview) -> bool:
         """Whether decoding may start at a packet that the container calls a keyframe.
 
         H.264: at an IDR picture, or an intra picture announced as a recovery point; not at intra refresh, which takes
-        frames to heal. HEVC: at a random access point. Other codecs: the container is believed.
+        frames to heal. HEVC: at a random access point. MPEG: at an I-picture; VP8 and VP9: at a key frame.
         """
-        if self._codec == "h264":
-            return self._is_h264_entry(data)
-        if self._codec == "hevc":
-            kinds = [kind for kind, _ in self._hevc_slices(data)]
-            return bool(kinds) and all(kind in _HEVC_ENTRIES for kind in kinds)
+        match self._codec:
+            case "h264":
+                return self._is_h264_entry(data)
+            case "hevc":
+                kinds = [kind for kind, _ in self._hevc_slices(data)]
+                return bool(kinds) and all(kind in _HEVC_ENTRIES for kind in kinds)
+            case "mpeg1video" | "mpeg2video" | "mpeg4":
+                return self._mpeg_kinds(data)[:1] == ["I"]
+            case "vp8":
+                return not data[0] & 1
+            case "vp9":
+                # After frame_marker and profile (and a reserved bit in profile 3): show_existing_frame, frame_type.
+                return not data[0] & (0b0110 if data[0] & 0b110000 == 0b110000 else 0b1100)
         return True
 
     def unreferenced_from(self, data: memoryview) -> int:
@@ -54,7 +76,11 @@ class Bitstream:
                 free = bool(slices) and all(kind < 16 and kind % 2 == 0 for kind, _ in slices)
                 return slices[0][1] if free else 0
             case "mpeg1video" | "mpeg2video" | "mpeg4":
-                return int(self._is_mpeg_b(data))
+                kinds = self._mpeg_kinds(data)
+                # A packed MPEG-4 packet (DivX) holds a picture and the next one's B-VOP: its order is not its own.
+                return int(set(kinds) == {"B"} and (self._codec != "mpeg4" or len(kinds) == 1))
+            case "av1":
+                return int(self._av1.is_unreferenced(data))
         return 0
 
     def is_shown(self, data: memoryview) -> bool:
@@ -86,16 +112,17 @@ class Bitstream:
             if kind < 32 and at + 1 < len(data):
                 yield kind, data[at + 1] & 7
 
-    def _is_mpeg_b(self, data: memoryview) -> bool:
-        """Whether a packet holds B-pictures (or B-VOPs) only."""
+    def _mpeg_kinds(self, data: memoryview) -> list[str]:
+        """I, P, B or another letter for each picture (or VOP) that starts in a packet."""
         text, start = bytes(data), _PICTURE_START[self._codec]
         kinds = []
         at = text.find(start)
         while at >= 0 and at + 6 <= len(text):
-            kinds.append(text[at + 4] >> 6 == 2 if self._codec == "mpeg4" else text[at + 5] >> 3 & 7 == 3)
+            kinds.append(
+                "IPBS"[text[at + 4] >> 6] if self._codec == "mpeg4" else "-IPBD---"[text[at + 5] >> 3 & 7]
+            )
             at = text.find(start, at + 4)
-        # A packed MPEG-4 packet (DivX) holds a picture and the next one's B-VOP: its order is not its own.
-        return bool(kinds) and all(kinds) and (self._codec != "mpeg4" or len(kinds) == 1)
+        return kinds
 
     def _units(self, data: memoryview) -> Iterator[int]:
         """Offsets of the first header byte of each NAL unit."""

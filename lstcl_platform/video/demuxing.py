@@ -26,7 +26,8 @@ class PacketTable:
             av.FFmpegError: The container is damaged.
         """
         context = stream.codec_context
-        self._bits = Bitstream(context.name, context.extradata or b"")
+        self._intra_only = context.codec.intra_only
+        self._bits = Bitstream(context.codec.canonical_name, context.extradata or b"")
         self._file, self._number = container.name, container.streams.video.index(stream)
         self._held: list[Packet[VideoStream]] | None = []
         self._looks: list[tuple[bool, int]] = []
@@ -38,7 +39,7 @@ class PacketTable:
         self.restarts = False
         """Whether the codec's parameters change inside the stream, outside of the packets' data."""
         self.reordered = False
-        """Whether a packet is shown at another time than it is decoded."""
+        """Whether a packet is shown before one that precedes it."""
         self.rewinds = False
         """Whether decoding times go back: streams were appended to one another, or a clock was set back."""
         self.smallest = KEPT_BYTES
@@ -75,7 +76,9 @@ class PacketTable:
         return self._read(feed)
 
     def is_entry(self, position: int) -> bool:
-        """Whether decoding may start at a keyframe."""
+        """Whether decoding may start at a keyframe; a container that calls all packets so is not believed."""
+        if not self._bits.sees_entries and not self._intra_only and len(self.keys) == len(self):
+            return position == self.keys[0]
         if self._held is None:
             return self._looks[position][0]
         return self._bits.is_entry(memoryview(self._held[position]))
@@ -96,6 +99,7 @@ class PacketTable:
             self.shown.append(position)
         if packet.is_keyframe:
             self.keys.append(position)
+            self._bits.note(memoryview(packet))
             self.restarts = self.restarts or (position > 0 and packet.has_sidedata("new_extradata"))
         self._top_layer = max(self._top_layer, self._bits.layer(memoryview(packet)))
         if hold and self._held is not None:
@@ -107,7 +111,8 @@ class PacketTable:
         self._looks.append(self._look(packet))
 
     def _note_times(self, packet: Packet[VideoStream]) -> None:
-        self.reordered = self.reordered or packet.pts != packet.dts
+        before = self.pts[-1] if self.pts else None
+        self.reordered = self.reordered or (None not in (before, packet.pts) and packet.pts < before)
         if packet.dts is not None:
             self.rewinds = self.rewinds or packet.dts < self._last_dts
             self._last_dts = packet.dts

@@ -19,6 +19,8 @@ from av.video.stream import VideoStream
 from lstcl_platform.video.demuxing import KEPT_BYTES, PacketTable
 from lstcl_platform.video.packets import PacketIndex
 
+_LISTS = (b"#EXTM3U", b"ffconcat", b"v=0")
+"""Beginnings of playlists and stream descriptions: FFmpeg would follow them, and wait for what is not there yet."""
 _LONG_FILES = 8
 _long: OrderedDict[tuple[str, int, int], PacketTable] = OrderedDict()
 """What was found in the long files read last by this process, by path, size and modification time."""
@@ -105,6 +107,9 @@ def open_video(path: str | Path) -> Iterator[OpenVideo]:
     """
     name = str(path)
     try:
+        with open(name, "rb") as file:
+            if file.read(8).startswith(_LISTS):
+                raise DecodeError(name, "a list of other files, no video")
         with av.open(name) as container:
             stream = main_stream(container)
             if stream is None:

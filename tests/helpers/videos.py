@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ def make_video(
     cut_frames: int = 0,
     faststart: bool = False,
     x264: str = "",
+    hevc: str = "",
+    options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a video of `frames` frames, `side` high and `width` (default: `side`) wide, and return its path.
@@ -56,6 +59,9 @@ def make_video(
             that a player must decode and must not show.
         faststart: Put the index of an mp4 before the pictures, so that a cut file can still be opened.
         x264: More x264 parameters, `name=value` joined by colons.
+        hevc: The same for x265.
+        options: Of other encoders.
+        muxer: Options of the container.
         seed: Picks the pictures; equal arguments give equal frames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +69,15 @@ def make_video(
     base = 1 / rate if times is None else Fraction(1, TICKS)
     moments = [index / rate for index in range(frames)] if times is None else [Fraction(t) for t in times]
     assert len(moments) == frames, "times must name every frame"
-    options = {"movflags": "faststart"} if faststart else {}
-    with av.open(str(path), "w", options=options) as container:
+    muxing = {"movflags": "faststart"} if faststart else muxer or {}
+    with av.open(str(path), "w", options=muxing) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width or side, side, pixel_format
         context = stream.codec_context
         context.time_base = base
         context.gop_size, context.max_b_frames, context.thread_count = gop, bframes, 1
-        context.options = _codec_options(codec, gop=gop, bframes=bframes, open_gop=open_gop, x264=x264)
+        fixed = _codec_options(codec, gop=gop, bframes=bframes, open_gop=open_gop, more=x264 or hevc)
+        context.options = fixed | (options or {})
         policy = os.sched_getscheduler(0)
         if rotation:
             stream.set_display_rotation(rotation)
@@ -87,12 +94,12 @@ def make_video(
     return path
 
 
-def _codec_options(codec: str, *, gop: int, bframes: int, open_gop: bool, x264: str) -> dict[str, str]:
+def _codec_options(codec: str, *, gop: int, bframes: int, open_gop: bool, more: str) -> dict[str, str]:
     if codec == "libx264":
         fixed = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:threads=1"
-        return {"x264-params": f"{fixed}:open-gop={int(open_gop)}:{x264}", "preset": "veryfast"}
+        return {"x264-params": f"{fixed}:open-gop={int(open_gop)}:{more}", "preset": "veryfast"}
     if codec == "libx265":
-        return {"x265-params": f"keyint={gop}:bframes={bframes}:log-level=error"}
+        return {"x265-params": f"keyint={gop}:bframes={bframes}:log-level=error:{more}"}
     return {}
 
 
@@ -110,6 +117,47 @@ def damage(path: Path, *, start: float = 0.4, length: int = 400, seed: int = 0) 
     first = int(len(data) * start)
     noise = np.random.default_rng(seed).integers(0, 256, size=length, dtype=np.uint8).tobytes()
     data[first : first + length] = noise
+    path.write_bytes(bytes(data))
+    return path
+
+
+def copy_packets(source: Path, target: Path, edit: Callable[[int, av.Packet], bool]) -> Path:
+    """Copy the video packets for which `edit(number, packet)`, which may change them, is true."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        stream = write.add_stream_from_template(read.streams.video[0])
+        for number, packet in enumerate(packet for packet in read.demux(video=0) if packet.size):
+            if edit(number, packet):
+                packet.stream = stream
+                write.mux(packet)
+    return target
+
+
+def set_display_matrix(path: Path, *, matrix: tuple[int, int, int, int]) -> Path:
+    """Write a b c d of the display matrix of the first track of an mp4, each -1, 0 or 1."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (entry << 16 for entry in matrix)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def set_edits(path: Path, edits: Sequence[tuple[float, float]]) -> Path:
+    """Replace the edits of the only track of an mp4 by (duration, start) in seconds; a start of -1 is a pause."""
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"elst") - 4
+    (old,) = struct.unpack_from(">I", data, begin)
+    (media,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    (movie,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    body = struct.pack(">II", 0, len(edits))
+    for seconds, start in edits:
+        body += struct.pack(
+            ">IiI", round(seconds * movie), -1 if start < 0 else round(start * media), 1 << 16
+        )
+    data[begin : begin + old] = struct.pack(">I", 8 + len(body)) + b"elst" + body
+    for box in (b"edts", b"trak", b"moov"):
+        at = data.rindex(box, 0, begin) - 4
+        (size,) = struct.unpack_from(">I", data, at)
+        struct.pack_into(">I", data, at, size + 8 + len(body) - old)
     path.write_bytes(bytes(data))
     return path
 
