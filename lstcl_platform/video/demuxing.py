@@ -112,7 +112,8 @@ class PacketTable:
 
     def _note_times(self, packet: Packet[VideoStream]) -> None:
         before = self.pts[-1] if self.pts else None
-        self.reordered = self.reordered or (None not in (before, packet.pts) and packet.pts < before)
+        if before is not None and packet.pts is not None:
+            self.reordered = self.reordered or packet.pts < before
         if packet.dts is not None:
             self.rewinds = self.rewinds or packet.dts < self._last_dts
             self._last_dts = packet.dts
