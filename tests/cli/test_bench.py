@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -50,6 +52,19 @@ def test_decode_prints_a_table_and_refuses_other_strides(study_videos):
     refused = CliRunner().invoke(app, command)
     assert isinstance(refused.exception, UserError)
     assert "--strides 2,x" in str(refused.exception)
+
+
+def test_decode_measures_other_forms_of_the_videos_in_the_same_run(tmp_path):
+    video = make_video(tmp_path / "v.mp4", frames=20, side=48)
+    command = ["bench", "decode", str(video), "--strides", "2", "--frames", "2", "--rounds", "1"]
+    done = CliRunner().invoke(app, [*command, "--clips", "2", "--gops", "4,10", "--prepared"])
+    assert done.exit_code == 0, done.output
+    groups = re.findall(r"(\w+) samples, videos (.+?)  ", done.stdout)
+    forms = ["as they are", "x264, keyframe every 4", "x264, keyframe every 10", "prepared"]
+    assert groups == [(samples, form) for form in forms for samples in ("pretraining", "evaluation")]
+    assert re.search(r"`lstcl-platform data prepare` would give \d+\.\d times", done.stdout)
+    refused = CliRunner().invoke(app, [*command, "--gops", "0"])
+    assert "--gops 0: expected whole numbers" in str(refused.exception)
 
 
 def test_decode_recommends_preparing_large_videos(tmp_path):

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from lstcl_platform.cli.plan import build_plan, plan, plan_summary, schema, show_plan
 from lstcl_platform.specs import UserError
+from lstcl_platform.video.indexing import index_videos
+from tests.helpers.videos import make_labelled_folder
 
 FIG2 = """\
 name: fig2
@@ -186,3 +188,16 @@ def test_schema_prints_a_json_schema():
     result = CliRunner().invoke(app, ["schema"])
     jsonschema.Draft202012Validator.check_schema(json.loads(result.stdout))
     assert json.loads(result.stdout)["properties"]["pretrain"]["description"]
+
+
+def test_large_videos_are_better_prepared(tmp_path):
+    for split, side in (("train", 400), ("val", 64)):
+        folder = make_labelled_folder(tmp_path / split, classes=1, videos=2, frames=2, side=side)
+        index_videos(folder).save(tmp_path / f"{split}.parquet")
+    spec = tmp_path / "study.yaml"
+    spec.write_text("name: study\ndata: {train: train.parquet, val: val.parquet}\n")
+    remark = f"{tmp_path / 'train.parquet'}: 2 of 2 videos are much larger than clips need"
+    assert remark in CliRunner().invoke(app, ["plan", str(spec)]).stdout
+    remarks = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--format", "json"]).stdout)["remarks"]
+    assert len(remarks) == 1
+    assert remarks[0].startswith(remark)
