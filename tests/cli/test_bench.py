@@ -59,7 +59,7 @@ def test_decode_measures_other_forms_of_the_videos_in_the_same_run(tmp_path):
     command = ["bench", "decode", str(video), "--strides", "2", "--frames", "2", "--rounds", "1"]
     done = CliRunner().invoke(app, [*command, "--clips", "2", "--gops", "4,10", "--prepared"])
     assert done.exit_code == 0, done.output
-    groups = re.findall(r"(\w+) samples, videos (.+?)  ", done.stdout)
+    groups = re.findall(r"(\w+) samples, videos (.+?) +│", done.stdout)
     forms = ["as they are", "x264, keyframe every 4", "x264, keyframe every 10", "prepared"]
     assert groups == [(samples, form) for form in forms for samples in ("pretraining", "evaluation")]
     assert re.search(r"`lstcl-platform data prepare` would give \d+\.\d times", done.stdout)
