@@ -1,19 +1,25 @@
 """Tables and figure of `docs/evidence.md` from what the launches of `experiments/evidence/` left. Run by hand.
 
-    python benchmarks/evidence_results.py --storage STORAGE [--plot FIGURE.svg] EXPERIMENT...
+    python benchmarks/evidence_results.py evidence_tennis evidence_yoga --storage STORAGE \\
+        --document docs/evidence.md --plot docs/evidence.svg
 
 For each experiment: top-1 of every way of training and protocol, pooled over the folds, with the spread over seeds and
 a bootstrap interval over videos; paired tests between the ways of training on the same test videos; and what no
-learning scores. Prints Markdown.
+learning scores. Prints Markdown, or writes it between the two marks in a document.
+
+A seed of a way of training counts where its trials of all folds have finished; what else there is is named.
 """
 
 import argparse
 import itertools
+import operator
 import re
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,6 +35,8 @@ from lstcl_platform.tracking.tracker import Tracker
 PROTOCOLS = {"finetuned": "predicted", "linear": "linear_predicted", "knn": "knn_predicted"}
 """Protocol -> column of the predictions that says what was predicted."""
 SCRATCH = "scratch"
+MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
+"""Lines of a document between which the tables stand."""
 _PERSON = re.compile(r"s\d+(?=_)")
 
 
@@ -38,10 +46,12 @@ class Scores:
 
     Attributes:
         videos: names of the test videos over all folds, in the order of `correct`.
+        seeds: those that are complete.
         correct: whether each was right, bool (seeds, videos).
     """
 
     videos: tuple[str, ...]
+    seeds: tuple[int, ...]
     correct: npt.NDArray[np.bool_]
 
     @property
@@ -51,45 +61,86 @@ class Scores:
         return None if None in found else [match.group() for match in found if match]
 
 
+Hits = dict[str, bool]
+"""Video -> whether it was right."""
 Study = Mapping[str, Mapping[str, Scores]]
 """Protocol -> way of training -> scores."""
 
 
-def way_of(trial: TrialResult) -> str:
+def way_of(trial: TrialResult, *, short_stride: int) -> str:
     """`scratch`, or the strides of the pretraining."""
     if trial.cell.get("pretrain", "") is None:
         return SCRATCH
-    return f"long stride {trial.cell['pretrain.clips.long_stride']}"
+    long_stride = trial.cell["pretrain.clips.long_stride"]
+    return (
+        f"{'equal strides' if long_stride == short_stride else 'long stride'} ({short_stride}, {long_stride})"
+    )
 
 
 def read_study(tracker: Tracker, experiment: str) -> Study:
-    """The stored predictions of all finished trials."""
+    """What stored predictions say, of each protocol with the seeds for which all ways of training are complete."""
     trials = tracker.trial_results(experiment)
+    recorded = tracker.recorded_spec(experiment).spec.pretrain
+    assert recorded is not None
+    way = partial(way_of, short_stride=recorded.clips.short_strides[0])
     finished = tracker.finished({stage.key for trial in trials for stage in trial.stages})
-    found: dict[str, dict[str, dict[int, dict[str, bool]]]] = defaultdict(lambda: defaultdict(dict))
-    for trial in trials:
-        seed = int(trial.cell["finetune.seed"])
-        for stage in trial.stages:
-            if stage.key not in finished or (location := finished[stage.key].predictions) is None:
-                continue
-            table = pq.read_table(location.removeprefix("file://")).to_pydict()
-            for protocol, column in PROTOCOLS.items():
-                if column not in table:
-                    continue
-                hits = found[protocol][way_of(trial)].setdefault(seed, {})
-                for path, label, predicted in zip(table["path"], table["label"], table[column], strict=True):
-                    name = "/".join(PurePosixPath(path).parts[-2:])
-                    assert name not in hits, f"{name} was tested twice with seed {seed}"
-                    hits[name] = label == predicted
+    tests = [
+        (way(trial), int(trial.cell["finetune.seed"]), finished[stage.key].predictions)
+        for trial in trials
+        for stage in trial.stages
+        if stage.key in finished
+    ]
+    found: dict[str, dict[int, dict[str, Hits]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for name, seed, location in tests:
+        for protocol, hits in _hits_of(location).items():
+            twice = found[protocol][seed][name].keys() & hits.keys()
+            assert not twice, f"{min(twice)} was tested twice with seed {seed}"
+            found[protocol][seed][name] |= hits
+    ways = list(dict.fromkeys(map(way, trials)))
     return {
-        protocol: {way: _scores(seeds) for way, seeds in ways.items()} for protocol, ways in found.items()
+        protocol: complete
+        for protocol in PROTOCOLS
+        if (complete := _complete(found[protocol], ways, experiment=f"{experiment}, {protocol}"))
     }
 
 
-def _scores(seeds: Mapping[int, Mapping[str, bool]]) -> Scores:
-    videos = tuple(sorted(set().union(*seeds.values())))
-    rows = [[hits[video] for video in videos] for _, hits in sorted(seeds.items())]
-    return Scores(videos=videos, correct=np.array(rows, dtype=bool))
+def _hits_of(location: str | None) -> dict[str, Hits]:
+    """Protocol -> video -> whether it was right, of the predictions of one stage."""
+    if location is None:
+        return {}
+    table = pq.read_table(location.removeprefix("file://")).to_pydict()
+    names = ["/".join(PurePosixPath(path).parts[-2:]) for path in table["path"]]
+    return {
+        protocol: dict(zip(names, map(operator.eq, table["label"], table[column]), strict=True))
+        for protocol, column in PROTOCOLS.items()
+        if column in table
+    }
+
+
+def _complete(
+    seeds: Mapping[int, Mapping[str, Hits]], ways: Sequence[str], *, experiment: str
+) -> dict[str, Scores]:
+    videos = tuple(sorted({video for hits in seeds.values() for way in hits.values() for video in way}))
+    kept = [
+        seed
+        for seed, hits in sorted(seeds.items())
+        if all(len(hits.get(way, ())) == len(videos) for way in ways)
+    ]
+    for seed in sorted(seeds.keys() - set(kept)):
+        tested = ", ".join(f"{way} {len(seeds[seed].get(way, ()))}" for way in ways)
+        print(
+            f"left out: {experiment}, seed {seed}: of {len(videos)} videos tested: {tested}", file=sys.stderr
+        )
+    if not kept:
+        return {}
+    return {
+        way: Scores(
+            videos=videos,
+            seeds=tuple(kept),
+            correct=np.array([[seeds[seed][way][video] for video in videos] for seed in kept], dtype=bool),
+        )
+        for way in sorted(ways, key=lambda way: (way != SCRATCH, way))
+    }
 
 
 def accuracy_table(study: Study) -> list[str]:
@@ -118,25 +169,24 @@ def difference_table(study: Study, *, by_person: bool) -> list[str]:
         "|---|---|---|---|---|" + ("---|---|" if by_person else "") + "---|",
     ]
     for protocol, ways in study.items():
-        for first, second in itertools.combinations(_ordered(ways), 2):
+        for first, second in itertools.combinations(ways, 2):
             a, b = ways[first], ways[second]
             assert a.videos == b.videos
             views = [paired_difference(a.correct, b.correct)]
             if by_person:
                 views.append(paired_difference(a.correct, b.correct, groups=a.persons))
-            tests = [mcnemar(x, y).p_value for x, y in zip(a.correct, b.correct, strict=False)]
-            shown = " | ".join(f"[{view.low:+.3f}, {view.high:+.3f}] | {view.p_value:.3f}" for view in views)
+            tests = [mcnemar(x, y).p_value for x, y in zip(a.correct, b.correct, strict=True)]
+            shown = " | ".join(f"[{view.low:+.3f}, {view.high:+.3f}] | {_p(view.p_value)}" for view in views)
             lines.append(
                 f"| {protocol} | {second} - {first} | {views[0].mean:+.3f} | {shown} | "
-                + ", ".join(f"{p:.2f}" for p in tests)
+                + ", ".join(map(_p, tests))
                 + " |"
             )
     return lines
 
 
-def _ordered(ways: Mapping[str, Scores]) -> list[str]:
-    """Scratch first, then by long stride."""
-    return sorted(ways, key=lambda way: (way != SCRATCH, len(way), way))
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def plot(studies: Mapping[str, Study], baselines: Mapping[str, Mapping[str, float]], target: Path) -> None:
@@ -152,13 +202,13 @@ def plot(studies: Mapping[str, Study], baselines: Mapping[str, Mapping[str, floa
         colors = ("#7f7f7f", "#0072b2", "#d55e00")
         for axes, (experiment, study) in zip(panels, studies.items(), strict=True):
             for place, ways in enumerate(study.values()):
-                for index, way in enumerate(_ordered(ways)):
+                for index, way in enumerate(ways):
                     seeds = ways[way].correct.mean(axis=1)
                     low, high = bootstrap_interval(ways[way].correct)
                     x = place + 0.24 * (index - 1)
                     axes.vlines(x, low, high, color=colors[index], linewidth=1.5)
                     axes.plot([x] * len(seeds), seeds, ".", color=colors[index], markersize=4, alpha=0.6)
-                    label = way if place == 0 else None
+                    label = way.partition(" (")[0] if place == 0 else None
                     axes.plot(x, seeds.mean(), "o", color=colors[index], markersize=6, label=label)
             for name, style in (("baseline_majority", ":"), ("baseline_mean_frame", "--")):
                 share = baselines[experiment].get(name)
@@ -173,19 +223,35 @@ def plot(studies: Mapping[str, Study], baselines: Mapping[str, Mapping[str, floa
         figure.savefig(target)
 
 
-def report(experiment: str, study: Study, baselines: Mapping[str, float]) -> None:
-    """Print what is known of one experiment."""
+def tables(experiment: str, study: Study, baselines: Mapping[str, float]) -> list[str]:
+    """Lines of Markdown about one experiment."""
+    if not study:
+        return [f"### {experiment}", "", "No seed is complete.", ""]
     first = next(scores for ways in study.values() for scores in ways.values())
     persons = first.persons
-    by_person = persons is not None
-    print(f"\n### {experiment}\n")
-    print(f"{len(first.videos)} test videos" + (f" of {len(set(persons))} persons" if persons else "") + ".")
-    print("Mean ± standard deviation over seeds [95 % bootstrap interval over videos] (each seed):\n")
-    print("\n".join(accuracy_table(study)))
-    print(
-        f"\nWithout learning: {', '.join(f'{BASELINES[name]} {share:.3f}' for name, share in baselines.items())}.\n"
-    )
-    print("\n".join(difference_table(study, by_person=by_person)))
+    whose = f" of {len(set(persons))} persons" if persons else ""
+    known = ", ".join(f"{BASELINES[name]} {share:.3f}" for name, share in baselines.items())
+    return [
+        f"### {experiment}",
+        "",
+        f"{len(first.videos)} test videos{whose}, seeds {', '.join(map(str, first.seeds))}. Top-1: mean ± standard "
+        "deviation over seeds [95 % bootstrap interval over videos] (each seed).",
+        "",
+        *accuracy_table(study),
+        "",
+        f"Without learning: {known or 'not computed yet'}.",
+        "",
+        *difference_table(study, by_person=persons is not None),
+        "",
+    ]
+
+
+def write_between_marks(document: Path, lines: Sequence[str]) -> None:
+    """Replace what stands between `MARKS`."""
+    before, rest = document.read_text(encoding="utf-8").split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    text = "\n".join([MARKS[0], "", *lines, MARKS[1]])
+    document.write_text(before + text + after, encoding="utf-8")
 
 
 def main() -> None:
@@ -195,6 +261,7 @@ def main() -> None:
     )
     parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT")
     parser.add_argument("--storage", default="lstcl_runs", help="`storage.path` of the launches")
+    parser.add_argument("--document", type=Path, help="Markdown file that has the two marks")
     parser.add_argument("--plot", type=Path, help="figure to write: .svg, .png or .pdf")
     given = parser.parse_args()
     tracker = open_store(storage=given.storage, tracking_uri=None)
@@ -203,8 +270,11 @@ def main() -> None:
         name: {key: share for key, share in tracker.launch_state(name).metrics.items() if key in BASELINES}
         for name in given.experiments
     }
-    for name, study in studies.items():
-        report(name, study, baselines[name])
+    lines = [line for name, study in studies.items() for line in tables(name, study, baselines[name])]
+    if given.document is None:
+        print("\n".join(lines))
+    else:
+        write_between_marks(given.document, lines)
     if given.plot is not None:
         plot(studies, baselines, given.plot)
 
