@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lstcl_platform.cli.terminal import hint, is_quiet
+
 if TYPE_CHECKING:
     from lstcl_platform.video.manifest import Manifest
 
@@ -57,6 +59,7 @@ def index(
         manifest = index_videos(source, videos=videos, previous=previous, progress=progress)
     manifest.save(target)
     _summarise(manifest, target)
+    hint(f"lstcl-platform data show {target} -o views.png, or name {target} as data.train or data.val")
 
 
 def default_manifest(source: Path) -> Path:
@@ -66,7 +69,10 @@ def default_manifest(source: Path) -> Path:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; elsewhere a line for every tenth of the work."""
+    """A bar on a terminal; elsewhere a line for every tenth of the work; with --quiet nothing."""
+    if is_quiet():
+        yield lambda done, total: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
 

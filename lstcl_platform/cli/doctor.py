@@ -10,6 +10,7 @@ import typer
 
 from lstcl_platform.cli.launch import EXIT_FAILED, AddressOption
 from lstcl_platform.cli.plan import OverrideOptions
+from lstcl_platform.cli.terminal import hint
 from lstcl_platform.specs import load_experiment
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def doctor(
         make_console().print(_table(findings))
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(EXIT_FAILED)
+    if spec is not None:
+        hint(f"lstcl-platform launch {spec}")
 
 
 def _table(findings: Sequence["Finding"]) -> "Table":

@@ -10,6 +10,7 @@ from lstcl_platform.cli.data import SOURCE_HELP, progress_bar
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.predict import EXIT_BAD_VIDEOS
 from lstcl_platform.cli.results import Storage, TrackingUri
+from lstcl_platform.cli.terminal import hint
 from lstcl_platform.cli.trained import (
     ClipsOption,
     CropsOption,
@@ -82,7 +83,7 @@ def embed(
         typer.echo(
             f"and {len(found.problems) - _PROBLEMS_SHOWN} more: column `problem` of {output}", err=True
         )
-    typer.echo(f'Next: pyarrow.parquet.read_table("{output}") in Python')
+    hint(f'pyarrow.parquet.read_table("{output}") in Python')
     if found.problems:
         raise typer.Exit(EXIT_BAD_VIDEOS)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
+from lstcl_platform.cli.terminal import hint
 from lstcl_platform.cli.trained import WEIGHTS_SUFFIX, Fetched, RunArgument, described, fetched, loaded
 
 if TYPE_CHECKING:
@@ -131,4 +132,4 @@ def _register(weights: Fetched, name: str, *, storage: str, tracking_uri: str | 
         version, is_new = tracker.register_model(name, weights.run, file)
     done = "registered as" if is_new else "was registered before as"
     typer.echo(f"{weights.spec.kind} {weights.spec.key[:10]} {done} {name}, version {version}")
-    typer.echo(f'Next: mlflow.pyfunc.load_model("models:/{name}/{version}").predict(["video.mp4"]) in Python')
+    hint(f'mlflow.pyfunc.load_model("models:/{name}/{version}").predict(["video.mp4"]) in Python')

@@ -76,13 +76,13 @@ def run(
         allow_numerics_change: see `launch`.
         again: the command that goes on where this one stopped.
     """
-    from lstcl_platform.cli.live import make_view, progress_console, say
+    from lstcl_platform.cli.live import make_view, message_console, progress_console, say
     from lstcl_platform.orchestration.launch import launch as run_launch
     from lstcl_platform.tracking.patience import StoreAwayError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, also before stages run
-    console = progress_console()
-    view = make_view(console)
+    console = message_console()
+    view = make_view(progress_console())
     with tempfile.TemporaryDirectory() as folder:
         try:
             outcome = run_launch(
@@ -134,12 +134,12 @@ def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
 
 
 def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
-    from lstcl_platform.cli.live import progress_console, say
+    from lstcl_platform.cli.live import message_console, progress_console, say
     from lstcl_platform.cli.results import comparison_of, make_console
     from lstcl_platform.results.tables import comparison_table
     from lstcl_platform.tracking.secrets import mask_text
 
-    console, progress, told = make_console(), outcome.progress, progress_console()
+    console, progress, told = make_console(), outcome.progress, message_console()
     comparison = comparison_of(outcome.tracker, names)
     console.print(comparison_table(comparison, width=console.width))
     say(told, _counts(outcome))
@@ -161,6 +161,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     if outcome.status == "failed":
         say(told, f"what is finished stays; try the rest again with: {again}")
         raise typer.Exit(EXIT_FAILED)
+    told = progress_console()
     say(told, f"Next: lstcl-platform compare {' '.join(names)} --plot comparison.png")
     say(
         told,

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lstcl_platform.cli.terminal import is_quiet
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress
 from lstcl_platform.results.text import duration
 from lstcl_platform.specs.stages import TESTS
@@ -135,7 +136,12 @@ def _alarm(stage: StageProgress) -> str:
 
 
 def progress_console() -> Console:
-    """Console on stderr for progress: stdout is for results. Respects NO_COLOR and the terminal's width."""
+    """Console on stderr for progress and hints: stdout is for results. Respects NO_COLOR, the width and --quiet."""
+    return Console(file=sys.stderr, quiet=is_quiet())
+
+
+def message_console() -> Console:
+    """Console on stderr for what a person must know, --quiet or not."""
     return Console(file=sys.stderr)
 
 

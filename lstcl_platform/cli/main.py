@@ -1,6 +1,7 @@
 """The command line: one visible table of commands, and what a wrong input looks like."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -22,14 +23,32 @@ from lstcl_platform.cli import (
 from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.bench_step import step
 from lstcl_platform.cli.data import data_app
+from lstcl_platform.cli.terminal import be_quiet
 from lstcl_platform.specs.errors import UserError
 
 app = typer.Typer(
     name="lstcl-platform",
-    help="Self-supervised video pretraining studies on Ray: one YAML file from raw video to compared results.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def everywhere(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", envvar="LSTCL_QUIET", help="No progress and no hints: results and errors only."
+        ),
+    ] = False,
+) -> None:
+    """Self-supervised video pretraining studies on Ray: one YAML file from raw video to compared results.
+
+    Results go to stdout, progress and hints to stderr. NO_COLOR=1 turns colours off.
+    """
+    be_quiet(quiet)
+
+
 app.command("launch")(launch.launch)
 app.command("plan")(plan.plan)
 app.command("resume")(control.resume)

@@ -157,15 +157,16 @@ def show_plan(
         finished: keys of stages whose results are already there.
         remarks: lines to end with.
         output: tables for people, or one JSON object.
-        console: where tables go; by default stdout, with NO_COLOR and the terminal's width respected.
+        console: where tables go; by default stdout, with NO_COLOR and the terminal's width respected, wide in a pipe.
     """
     if output == "json":
         typer.echo(json.dumps(plan_as_json(plan, finished=finished) | {"remarks": list(remarks)}, indent=2))
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = console or Console(highlight=False)
+    from lstcl_platform.cli.results import make_console
+
+    console = console or make_console()
     for part in _tables(plan, finished):
         console.print(part, soft_wrap=isinstance(part, Text))
     for remark in remarks:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstcl_platform.cli.results import Format, Storage, TrackingUri
+from lstcl_platform.cli.terminal import is_quiet
 from lstcl_platform.cli.trained import (
     ClipsOption,
     CropsOption,
@@ -80,16 +81,18 @@ def _print(found: Sequence["Prediction"], spec: "TrainedSpec") -> None:
     readable = [prediction for prediction in found if prediction.problem is None]
     if readable:
         console.print(_table(readable))
-    typer.echo(described(spec), err=True)
+    if not is_quiet():
+        typer.echo(described(spec), err=True)
     if spec.classes is None:
         typer.echo("classes are numbers: the training did not record their names", err=True)
 
 
 def _table(found: Sequence["Prediction"]) -> "Table":
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("video", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
@@ -101,7 +104,6 @@ def _table(found: Sequence["Prediction"]) -> "Table":
                 f"{probability:.1%}",
                 style=None if place == 0 else "dim",
             )
-        table.add_section()
     return table
 
 

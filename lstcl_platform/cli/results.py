@@ -1,11 +1,13 @@
 """`compare` and `status`: what the tracking store says."""
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -106,6 +108,9 @@ def compare(
 def status(
     experiment: Annotated[str | None, typer.Argument(show_default=False)] = None,
     metric: Annotated[str, typer.Option(help="Metric shown for finished trials.")] = "top1",
+    output: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="Form of the output.")
+    ] = "table",
     storage: Storage = "lstcl_runs",
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -114,6 +119,10 @@ def status(
 
     tracker = open_store(storage=storage, tracking_uri=tracking_uri)
     console = make_console()
+    if output == "json":
+        names = tracker.experiments() if experiment is None else [experiment]
+        typer.echo(json.dumps([_state(tracker, name) for name in names], indent=2))
+        return
     if experiment is not None:
         trials = tracker.trial_results(experiment)
         console.print(experiment_view(tracker.launch_state(experiment), trials, metric=metric))
@@ -123,6 +132,12 @@ def status(
         console.print("nothing was launched into this store yet")
         return
     console.print(experiments_table([(tracker.launch_state(n), tracker.trial_results(n)) for n in names]))
+
+
+def _state(tracker: "Tracker", name: str) -> dict[str, object]:
+    """Newest launch of an experiment with its trials and their stages, JSON-ready."""
+    trials = [asdict(trial) for trial in tracker.trial_results(name)]
+    return {**asdict(tracker.launch_state(name)), "trials": trials}
 
 
 def comparison_of(

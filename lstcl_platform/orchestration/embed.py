@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from lstcl_platform.orchestration.cluster import Capacity, connected
 from lstcl_platform.specs.trained import TrainedSpec
 from lstcl_platform.video.manifest import Manifest
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 _CLIPS_A_TASK = 48
 """Decoded at a time: enough that a task's overhead does not show, few enough to spread over the cores."""
@@ -154,7 +157,8 @@ class _Decode:
 class _Featurize:
     """Actor that holds the model: clips -> features."""
 
-    def __init__(self, weights: bytes, spec: str) -> None:
+    def __init__(self, weights: "ObjectRef[bytes]", spec: str) -> None:
+        import ray
         import torch
 
         from lstcl_platform.models.trained import load_trained
@@ -163,7 +167,7 @@ class _Featurize:
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "weights.safetensors"
-            file.write_bytes(weights)
+            file.write_bytes(ray.get(weights))
             trained = load_trained(file, spec=TrainedSpec.model_validate_json(spec))
         self._features = featurizer(trained, default_device())
 

@@ -13,7 +13,7 @@ from lstcl_platform.cli import export
 from lstcl_platform.models import load_trained
 from lstcl_platform.specs import UserError
 from lstcl_platform.tracking.tracker import Tracker
-from tests.helpers.trained import CLASSES, make_trained_study
+from tests.helpers.trained import CLASSES
 from tests.helpers.videos import make_video
 
 runner = CliRunner()
@@ -21,11 +21,10 @@ app = typer.Typer()
 app.command()(export.export)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
+@pytest.fixture
+def store(trained_study):
     """Folder of a study, the runs of its first trial and what they left, by kind of stage."""
-    study = make_trained_study(tmp_path_factory.mktemp("runs"))
-    return study.folder, study.stages, study.modules
+    return trained_study.folder, trained_study.stages, trained_study.modules
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from lstcl_platform.specs import UserError
 from lstcl_platform.training.evaluate import score_clips
 from lstcl_platform.video.indexing import index_videos
 from lstcl_platform.video.samples import EvaluateSamples
-from tests.helpers.trained import CLASSES, make_trained_study
+from tests.helpers.trained import CLASSES
 from tests.helpers.videos import make_video
 
 runner = CliRunner()
@@ -23,9 +23,9 @@ app = typer.Typer()
 app.command()(predict.predict)
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return make_trained_study(tmp_path_factory.mktemp("runs"))
+@pytest.fixture
+def study(trained_study):
+    return trained_study
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""What every command does at a terminal: narrow tables, no colour where none is wanted, quiet where asked."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from lstcl_platform.cli.main import app
+from tests.helpers.videos import make_video
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def place(trained_study):
+    folder = trained_study.folder.parent
+    for label in ("jump", "run"):
+        make_video(folder / "videos" / label / "one.mp4", frames=40, side=48)
+    (folder / "study.yaml").write_text("name: study\ndata: {train: videos, val: other}\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+TABLES = ("status", "status study", "compare study", "plan study.yaml", "predict study/best videos")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("command", TABLES)
+def test_a_table_keeps_to_the_width_and_has_no_colour_where_none_is_wanted(command, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = runner.invoke(app, command.split())
+    assert done.exit_code == 0, done.output
+    lines = re.sub(r"\x1b\[[\d;]*m", "", done.stdout).splitlines()
+    rows = [line for line in lines if any(mark in line for mark in "│━─┃┏└")]
+    assert rows
+    assert max(map(len, rows)) <= width
+    assert not re.search(r"\x1b\[(?:\d+;)*[349]\d", done.stdout), "a colour"
+
+
+def test_quiet_leaves_out_progress_and_hints_and_keeps_results_and_errors(tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    command = ["predict", "study/best", "videos", str(tmp_path / "bad.mp4"), "--format", "csv"]
+    loud, quiet = runner.invoke(app, command), runner.invoke(app, ["--quiet", *command])
+    assert (loud.exit_code, quiet.exit_code) == (1, 1)
+    assert loud.stdout == quiet.stdout
+    assert "Predicting: 3 of 3" in loud.stderr
+    assert quiet.stderr.splitlines() == [
+        line for line in loud.stderr.splitlines() if "cannot be read" in line
+    ]
+    index = ["data", "index", "videos", "-o", str(tmp_path / "m.parquet")]
+    assert "Next: lstcl-platform data show" in runner.invoke(app, index).stderr
+    assert runner.invoke(app, ["-q", *index]).stderr == ""
+
+
+def test_status_for_a_script():
+    (study,) = json.loads(runner.invoke(app, ["status", "--format", "json"]).stdout)
+    assert study["experiment"] == "study"
+    assert [trial["name"] for trial in study["trials"]] == ["one", "other", "two"]
+    assert {stage["kind"] for stage in study["trials"][0]["stages"]} == {"pretrain", "finetune", "evaluate"}
