@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from lstcl_platform.video.bitstream import Bitstream
@@ -74,6 +76,14 @@ class PacketTable:
         if self._held is not None:
             return (self._held[position] for position in feed)
         return self._read(feed)
+
+    @contextmanager
+    def another_decoder(self) -> Iterator[VideoCodecContext]:
+        """A decoder for these packets that has seen none of them."""
+        with av.open(self._file) as container:
+            context = container.streams.video[self._number].codec_context
+            context.thread_count = 1
+            yield context
 
     def is_entry(self, position: int) -> bool:
         """Whether decoding may start at a keyframe; a container that calls all packets so is not believed."""

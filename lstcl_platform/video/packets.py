@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
@@ -65,7 +66,7 @@ class PacketIndex:
         times = [self.pts[position] for position in self.shown]
         if not times:
             self._timed = False
-            self.shown = list(range(len(self._emitted(stream, len(self.table)))))
+            self.shown = list(range(len(self._emitted(len(self.table)))))
             times = _even_times(len(self.shown), stream)
         self.hides_some: bool = len(self.shown) < len(self.table)
         """Whether pictures are not shown: by an edit list, or because they lack what they refer to."""
@@ -104,6 +105,7 @@ class PacketIndex:
         if self._can_be_fields:
             keep |= {position + 1 for position in keep if position + 1 < len(self.table)}
         runs: list[Run] = []
+        entries = {key for key in self.table.keys[:1] if self.table.is_entry(key)} | set(self.table.keys[1:])
         end = -1
         # By entry, not by target: a leading picture comes after its keyframe but needs an earlier entry.
         for entry, target in sorted((self._entry(target), target) for target in keep):
@@ -111,7 +113,9 @@ class PacketIndex:
                 runs.append(Run(entry, []))
                 end = entry - 1
             fresh = range(end + 1, target + 1)
-            runs[-1].feed.extend(i for i in fresh if i in keep or not self.table.is_unreferenced(i))
+            # Without the pictures that they refer to, decoders make up some, out of whatever came before.
+            whole = runs[-1].first not in entries
+            runs[-1].feed.extend(i for i in fresh if whole or i in keep or not self.table.is_unreferenced(i))
             end = max(end, target)
         return runs
 
@@ -130,7 +134,8 @@ class PacketIndex:
         Which pictures a decoder hands out is the codec's secret where one refers to something before the beginning
         of the file (leading pictures of an open GOP that was cut from a longer stream, or the rest of a group whose
         keyframe is missing), where a packet can be a field, and where it can say that nothing has changed. So the
-        codec is asked. Nothing is returned if its answer does not agree with the packets.
+        codec is asked. Nothing is returned if its answer does not agree with the packets; the packets are believed if
+        damage keeps it from answering.
         """
         pts, keys = self.pts, self.table.keys
         shown = sorted(self.table.shown, key=pts.__getitem__)
@@ -139,23 +144,26 @@ class PacketIndex:
         context = stream.codec_context
         fields = context.name == "h264" and self._can_be_fields and context.field_order not in _PROGRESSIVE
         if fields or (context.name == "mpeg4" and self.table.smallest <= _NOT_CODED_BYTES):
-            emitted = self._emitted(stream, len(self.table))
+            try:
+                emitted = self._emitted(len(self.table))
+            except av.FFmpegError:
+                return shown
             found = [position for position in shown if pts[position] in set(emitted)]
             return found if len(found) == len(emitted) else []
         if leading:
-            emitted = self._emitted(stream, max(*leading, keys[0]) + 1)
+            emitted = self._emitted(max(*leading, keys[0]) + 1)
             return [i for i in shown if pts[i] >= start or pts[i] in set(emitted)]
         return shown
 
-    def _emitted(self, stream: VideoStream, packets: int) -> list[int | None]:
-        """Times of the frames that the decoder makes of the first packets."""
-        context = stream.codec_context
-        frames = [
-            frame.pts for packet in self.table.packets(range(packets)) for frame in context.decode(packet)
-        ]
-        frames += [frame.pts for frame in context.decode(None)]
-        context.flush_buffers()
-        return frames
+    def _emitted(self, packets: int) -> list[int | None]:
+        """Times of the frames that a decoder makes of the first packets.
+
+        One of its own: a decoder that has seen them once may make up other pictures in place of missing ones.
+        """
+        with self.table.another_decoder() as context:
+            feed = self.table.packets(range(packets))
+            frames = [frame.pts for packet in feed for frame in context.decode(packet)]
+            return frames + [frame.pts for frame in context.decode(None)]
 
 
 def _even_times(count: int, stream: VideoStream) -> list[int]:
