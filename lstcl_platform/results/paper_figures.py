@@ -96,7 +96,7 @@ def _stride_panels(
     panels = []
     for number, ((short,), members) in enumerate(rows.items()):
         line = _line(members, "long", comparison.metric, number)
-        title = f"short stride τₛ = {short}"
+        title = f"short stride {short}"
         label = r"long stride $\tau_L$"
         panels.append(
             Panel(
@@ -118,7 +118,7 @@ def _curves(cells: Sequence[ComparedCell], comparison: Comparison) -> Drawing:
     panels = []
     for short in sorted({short for short, _ in lines}):
         members = {long: lines[short, long] for long in longs if (short, long) in lines}
-        title = f"short stride τₛ = {short}"
+        title = f"short stride {short}"
         drawn = [
             _line(each, "finetune", comparison.metric, longs.index(long)) for long, each in members.items()
         ]
@@ -130,7 +130,7 @@ def _curves(cells: Sequence[ComparedCell], comparison: Comparison) -> Drawing:
             )
         )
     legend = [
-        Mark(label=f"τₗ = {long}", color=_color(number), marker=MARKERS[number % len(MARKERS)])
+        Mark(label=f"long stride {long}", color=_color(number), marker=MARKERS[number % len(MARKERS)])
         for number, long in enumerate(longs)
     ]
     return Drawing(name="figure4", title=TITLES["figure4"], note=_note(shown), panels=panels, legend=legend)
@@ -186,7 +186,7 @@ def _frameworks(cells: Sequence[ComparedCell], comparison: Comparison) -> Drawin
         note=note,
         panels=[Panel(title="three frameworks", alt=alt, draw=draw, width=5.2, height=3.0)],
         legend=[
-            Mark(label=f"τₗ = {long}", color=SERIES[(0, 4, 2, 3)[number % 4]], marker="s", dash="")
+            Mark(label=f"long stride {long}", color=SERIES[(0, 4, 2, 3)[number % 4]], marker="s", dash="")
             for number, long in enumerate(longs)
         ],
     )

@@ -45,11 +45,11 @@ def paper_table(comparison: Comparison, published: Published) -> Table:
     """
     match published:
         case "figure2" | "table1":
-            return _listed(comparison, published, ("short stride τₛ", "long stride τₗ"))
+            return _listed(comparison, published, ("short stride", "long stride"))
         case "figure3":
-            return _listed(comparison, published, ("framework", "long stride τₗ"))
+            return _listed(comparison, published, ("framework", "long stride"))
         case "figure4":
-            return _listed(comparison, published, ("short stride τₛ", "long stride τₗ", "finetuning τ"))
+            return _listed(comparison, published, ("short stride", "long stride", "finetuning stride"))
         case "table2":
             return _listed(comparison, published, ("sampling",))
         case "table3":
@@ -91,7 +91,7 @@ def _role(cell: ComparedCell, name: str) -> str:
     spec = cell.spec
     if spec is None:
         return cell.name
-    if name == "finetuning τ":
+    if name == "finetuning stride":
         return str(spec.finetune.stride)
     if spec.pretrain is None:
         return "scratch"
@@ -101,7 +101,7 @@ def _role(cell: ComparedCell, name: str) -> str:
             return FRAMEWORKS[spec.pretrain.framework.kind]
         case "sampling":
             return clips.sampling.replace("_", " ")
-        case "short stride τₛ":
+        case "short stride":
             return _set(clips.short_strides)
         case _:
             return _set(clips.long_strides)
@@ -156,7 +156,7 @@ def _state_of_the_art(comparison: Comparison, published: Published) -> Table:
             figure(f"{row[name]:.1f}") if row[name] is not None else NOTHING for name in ("top1", "top5")
         ]
         costs = [
-            figure(f"{row[name]:g}") if row.get(name) is not None else NOTHING
+            figure(str(row[name])) if row.get(name) is not None else NOTHING
             for name in ("tflops", "params")
             if "tflops" in row
         ]
@@ -200,7 +200,7 @@ def _monotone(comparison: Comparison) -> list[Claim]:
         if len(values) > 1:
             line = [values[long] for long in sorted(values)]
             shown = " → ".join(value_text(value, comparison.metric) for value in line)
-            told.append((all(a < b for a, b in itertools.pairwise(line)), f"τₛ = {short}: {shown}"))
+            told.append((all(a < b for a, b in itertools.pairwise(line)), f"short {short}: {shown}"))
     return [
         Claim(
             says="For each short stride, accuracy rises with the long stride.",
@@ -217,7 +217,7 @@ def _best_strides(comparison: Comparison) -> list[Claim]:
     wanted = (said["short_stride"], said["long_stride"])
     return [
         Claim(
-            says=f"τₛ = {wanted[0]} with τₗ = {wanted[1]} is best, with {said['top1']}.",
+            says=f"Short stride {wanted[0]} with long stride {wanted[1]} is best, with {said['top1']}.",
             holds=strides == wanted if strides and _complete(comparison) else None,
             ours="not enough cells yet"
             if best is None
@@ -238,11 +238,11 @@ def _gains(comparison: Comparison) -> list[Claim]:
         rise = values[max(values)] - values[min(values)] if len(values) > 1 else None
         claims_.append(
             Claim(
-                says=f"The longer long clip gains {gain:.1f} points under {FRAMEWORKS[kind]}.",
+                says=f"A longer long clip helps under {FRAMEWORKS[kind]}, by {gain:.1f} points.",
                 holds=None if rise is None else rise > 0,
                 ours="not enough cells yet"
                 if rise is None
-                else f"gain {signed(rise, comparison.metric)}, paper {gain:+.1f}, "
+                else f"gain here {signed(rise, comparison.metric)}, paper {gain:+.1f}, "
                 f"difference {signed(rise - gain / 100, comparison.metric)}",
             )
         )
