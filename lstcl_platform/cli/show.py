@@ -13,6 +13,7 @@ from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import PretrainSpec
 
 if TYPE_CHECKING:
+    from lstcl_platform.storage.places import Place
     from lstcl_platform.video.manifest import VideoRow
 
 
@@ -75,7 +76,7 @@ def _settings(
     return first.pretrain, first.model, first.data
 
 
-def _video(source: Path, row: int | None) -> "tuple[Path, VideoRow]":
+def _video(source: Path, row: int | None) -> "tuple[Place, VideoRow]":
     from dataclasses import asdict
 
     from lstcl_platform.video.indexing import manifest_of

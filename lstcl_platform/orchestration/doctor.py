@@ -30,6 +30,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
 from lstcl_platform.specs.run import ResourcesSpec, StorageSpec, TrackingSpec
+from lstcl_platform.storage.places import place_of
 from lstcl_platform.tracking.location import sqlite_file, tracking_uri
 from lstcl_platform.tracking.secrets import mask_text
 from lstcl_platform.training.agreement import (
@@ -168,7 +169,7 @@ def _some_videos(patient: _Patient) -> tuple[list[str], str]:
     """A few videos of each data path, and what is wrong with the paths (empty: nothing)."""
     videos: list[str] = []
     for source in patient.sources or ():
-        if patient.renders and not Path(source).exists():
+        if patient.renders and not place_of(source).exists():
             continue
         try:
             videos += _spread(list(_list(source)))
@@ -184,9 +185,9 @@ def _list(source: str) -> Iterator[str]:
     if source.endswith(".parquet"):
         manifest = Manifest.load(source)
         paths = manifest.table.column("path").to_pylist()
-        yield from (str(Path(manifest.root) / paths[row]) for row in manifest.usable)
+        yield from (str(manifest.root / paths[row]) for row in manifest.usable)
         return
-    listing = list_videos(Path(source))
+    listing = list_videos(source)
     yield from (str(listing.root / video.path) for video in listing.videos)
 
 

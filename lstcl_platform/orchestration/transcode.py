@@ -90,6 +90,7 @@ def prepare_videos(
         )
     listing = list_videos(source, videos=videos)
     jobs = plan_copy(listing, out)
+    assert isinstance(listing.root, Path)  # `plan_copy` refuses others
     claim(out, root=listing.root, settings=settings)
     open_jobs = [row for row, job in enumerate(jobs) if not is_done(job)]
     problems = {

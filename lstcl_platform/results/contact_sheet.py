@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lstcl_platform.specs.data import ShortVideos
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.training import PretrainSpec
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.decoding import decode_clips, read_frames
 from lstcl_platform.video.manifest import VideoRow
 from lstcl_platform.video.reading import open_video
@@ -53,7 +54,7 @@ class ShownView:
 
 
 def views_of(
-    path: Path,
+    path: Place,
     video: VideoRow,
     spec: PretrainSpec,
     *,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
+from lstcl_platform.storage.places import RemotePath
 from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.reading import DecodeError, open_video
 from lstcl_platform.video.sampling import Box, Clip
@@ -26,7 +27,7 @@ Frames = npt.NDArray[np.uint8]
 _reformatter: VideoReformatter | None = None
 
 
-def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.int64]) -> Frames:
+def read_frames(path: str | Path | RemotePath, indices: Sequence[int] | npt.NDArray[np.int64]) -> Frames:
     """Frames of a video by their index in display order, from 0.
 
     Args:
@@ -58,7 +59,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.int64]
 
 
 def decode_clips(
-    path: str | Path,
+    path: str | Path | RemotePath,
     clips: Sequence[Clip],
     *,
     size: int,

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
-import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from lstcl_platform.video.bitstream import Bitstream
+from lstcl_platform.video.opening import open_container
 
 KEPT_BYTES = 64 << 20
 """Packets of a larger stream are not held: after one pass through the file, they are sought and read again."""
@@ -150,7 +150,7 @@ class PacketTable:
 
     def _read(self, feed: Sequence[int]) -> Iterator[Packet[VideoStream]]:
         for seek in (True, False):
-            with av.open(self._file) as container:
+            with open_container(self._file) as container:
                 stream = container.streams.video[self._number]
                 at = 0
                 if seek and feed[0]:

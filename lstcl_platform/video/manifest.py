@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage import write_bytes
+from lstcl_platform.storage.places import Place, place_of, root_from, stored_root
 from lstcl_platform.video.table_digest import table_digest
 
 SCHEMA = pa.schema(
@@ -83,7 +84,7 @@ class Manifest:
 
     table: pa.Table
     """Columns of `SCHEMA`."""
-    root: Path
+    root: Place
     """Folder that the paths are relative to."""
     stated_classes: tuple[str, ...] | None = None
     """Names of the labels from 0 on, where the dataset's layout says them."""
@@ -95,7 +96,7 @@ class Manifest:
         cls,
         rows: Sequence[VideoRow],
         *,
-        root: Path,
+        root: Place,
         stated_classes: tuple[str, ...] | None = None,
         published: int | None = None,
     ) -> "Manifest":
@@ -104,21 +105,25 @@ class Manifest:
         return cls(pa.table(columns, schema=SCHEMA), root, stated_classes, published)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Manifest":
+    def load(cls, path: str | Place) -> "Manifest":
         """Read a manifest Parquet; the videos themselves are not looked at.
 
         Raises:
             UserError: The file is missing, is no Parquet or not a manifest, is not what was written, or names a
                 video outside its root.
+            StorageError: Its storage is away.
         """
-        path = Path(path)
+        path = place_of(path)
         if not path.is_file():
             raise UserError(
                 f"{path}: no such manifest; write one with `lstcl-platform data index SOURCE -o {path.name}`"
             )
         try:
-            table = pq.read_table(path, memory_map=False, page_checksum_verification=True)
+            source = path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
+            table = pq.read_table(source, memory_map=False, page_checksum_verification=True)
             table.validate(full=True)
+        except StorageError:
+            raise
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path}: cannot be read as a Parquet manifest: {reason}") from error
@@ -134,32 +139,28 @@ class Manifest:
             _check_content(table, said, path)
             classes = json.loads(said.get(_CLASSES_KEY, b"null"))
             published = json.loads(said.get(_PUBLISHED_KEY, b"null"))
-            root = Path(os.path.normpath(path.parent / said.get(_ROOT_KEY, b".").decode()))
+            root = root_from(said.get(_ROOT_KEY, b".").decode(), folder=path.parent)
         except (pa.ArrowException, ValueError) as error:
             raise UserError(f"{path}: not a video manifest: {str(error).splitlines()[0]}") from error
         return cls(table, root, None if classes is None else tuple(classes), published)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Place) -> None:
         """Write the manifest as Parquet, atomically.
 
         The root is stored relative to the Parquet where it lies in, above or below the same folder, so that a
         dataset moves together with its manifest; otherwise as an absolute path.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        root, folder = self.root.resolve(), path.parent.resolve()
-        near = root.is_relative_to(folder) or folder.is_relative_to(root)
-        stored = Path(os.path.relpath(root, folder)).as_posix() if near else root.as_posix()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        path = place_of(path)
         said = {
-            _ROOT_KEY: stored,
+            _ROOT_KEY: stored_root(self.root, folder=path.parent),
             _CLASSES_KEY: json.dumps(self.stated_classes),
             _PUBLISHED_KEY: json.dumps(self.published),
         }
         notes = {key: text.encode() for key, text in said.items()}
         notes[_CONTENT_KEY] = table_digest(self.table, notes).encode()
-        pq.write_table(self.table.replace_schema_metadata(notes), temporary, write_page_checksum=True)
-        os.replace(temporary, path)
+        content = pa.BufferOutputStream()
+        pq.write_table(self.table.replace_schema_metadata(notes), content, write_page_checksum=True)
+        write_bytes(str(path), content.getvalue().to_pybytes())
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -226,7 +227,7 @@ class Manifest:
         values: dict[str, Any] = {name: self._columns[name][number].as_py() for name in SCHEMA.names}
         return VideoRow(row=int(number), **values)
 
-    def file(self, number: int) -> Path:
+    def file(self, number: int) -> Place:
         """Path of the file of row `number`."""
         relative: str = self._columns["path"][number].as_py()
         return self.root / relative
@@ -236,7 +237,7 @@ class Manifest:
         return {name: self.table[name].combine_chunks() for name in SCHEMA.names}
 
 
-def _check_content(table: pa.Table, said: dict[bytes, bytes], path: Path) -> None:
+def _check_content(table: pa.Table, said: dict[bytes, bytes], path: Place) -> None:
     """Refuse a manifest that is not what was written, or that reaches beyond its root.
 
     One without a digest (of an earlier version, or of another program) is believed.

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +36,10 @@ def plan_copy(listing: Listing, out: Path) -> list[Job]:
     Raises:
         UserError: a video lies outside the root, two get the same name, or `out` lies among the videos.
     """
+    if not isinstance(listing.root, Path):
+        raise UserError(
+            f"{listing.root}: is in an object store; `data prepare` reads from a folder and writes to one"
+        )
     root, folder = listing.root.resolve(), out.resolve()
     if folder.is_relative_to(root) or root.is_relative_to(folder):
         raise UserError(
@@ -136,7 +139,7 @@ def copy_annotations(source: Path, listing: Listing, out: Path) -> Path:
     folder = out / first.name if source.name.partition("#")[0] == first.name else out
     folder.mkdir(exist_ok=True)
     for file in listing.annotations:
-        shutil.copyfile(file, folder / file.name)
+        (folder / file.name).write_bytes(file.read_bytes())
     return out / source.name
 
 

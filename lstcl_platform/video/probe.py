@@ -6,10 +6,12 @@ import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 
 from av.video.stream import VideoStream
 
+from lstcl_platform.specs.errors import StorageError
+from lstcl_platform.storage.places import Place
+from lstcl_platform.video.opening import whole_content
 from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.packets import PacketIndex
 from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
@@ -35,32 +37,44 @@ class Probe:
     problem: str | None = None
 
 
-def probe(path: Path, *, thorough: bool = False) -> Probe:
+def probe(path: Place, *, thorough: bool = False) -> Probe:
     """Look at a file; never raises for what is wrong with it, but names it in `problem`.
+
+    An object is fetched once (twice where it is too large to be held): its digest is that of its content, as a local
+    file's is, so a dataset means the same wherever it lies.
 
     Args:
         path: the file.
         thorough: decode all of it; otherwise damage inside can stay unseen. Not in several threads at a time.
+
+    Raises:
+        StorageError: the file's storage is away.
     """
     try:
         status = path.stat()
-        digest = _digest(path)
+        content = whole_content(path)
+        digest = _digest(path) if content is None else hashlib.sha256(content).hexdigest()
     except FileNotFoundError:
         return Probe(problem="missing: no such file")
+    except StorageError:
+        raise
     except OSError as error:
         return Probe(problem=f"unreadable: {error.strerror or error}")
     facts = Probe(size_bytes=status.st_size, modified_ns=status.st_mtime_ns, digest=digest)
     if status.st_size == 0:
         return replace(facts, problem="empty file")
     try:
-        with ffmpeg_errors() if thorough else nullcontext(()) as log, open_video(path) as video:
+        with (
+            ffmpeg_errors() if thorough else nullcontext(()) as log,
+            open_video(path, content=content) as video,
+        ):
             return _describe(video, facts, thorough=thorough, log=log)
     except DecodeError as error:
         plain = error.reason in ("no video stream", "no frames", "no frame can be decoded")
         return replace(facts, problem=error.reason if plain else f"unreadable: {error.reason}")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Place) -> str:
     fold = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

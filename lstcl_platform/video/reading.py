@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
 
+from lstcl_platform.specs.errors import StorageError
+from lstcl_platform.storage.places import RemotePath
 from lstcl_platform.video.demuxing import KEPT_BYTES, PacketTable
+from lstcl_platform.video.opening import open_container, stamp
 from lstcl_platform.video.packets import PacketIndex
 
-_LISTS = (b"#EXTM3U", b"ffconcat", b"v=0")
-"""Beginnings of playlists and stream descriptions: FFmpeg would follow them, and wait for what is not there yet."""
 _LONG_FILES = 8
 _long: OrderedDict[tuple[str, int, int], PacketTable] = OrderedDict()
 """What was found in the long files read last by this process, by path, size and modification time."""
@@ -99,23 +99,27 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[OpenVideo]:
+def open_video(path: str | Path | RemotePath, *, content: bytes | None = None) -> Iterator[OpenVideo]:
     """Open and demux a file.
 
+    Args:
+        path: path or URI of it.
+        content: of an object that was fetched already (`opening.whole_content`).
+
     Raises:
+        StorageError: Its storage is away; never a DecodeError.
         DecodeError: The file is no video; also for whatever FFmpeg finds wrong inside the `with` block.
     """
     name = str(path)
     try:
-        with open(name, "rb") as file:
-            if file.read(8).startswith(_LISTS):
-                raise DecodeError(name, "a list of other files, no video")
-        with av.open(name) as container:
+        with open_container(name, content=content) as container:
             stream = main_stream(container)
             if stream is None:
                 raise DecodeError(name, "no video stream")
             stream.codec_context.thread_count = 1
             yield OpenVideo(name, container.format.name, stream, _index(name, container, stream))
+    except StorageError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(name, reason(error)) from error
 
@@ -135,8 +139,7 @@ def main_stream(container: av.container.InputContainer) -> VideoStream | None:
 def _index(name: str, container: av.container.InputContainer, stream: VideoStream) -> PacketIndex:
     if container.size <= KEPT_BYTES:
         return PacketIndex(container, stream)
-    status = os.stat(name)
-    key = (name, status.st_size, status.st_mtime_ns)
+    key = (name, *stamp(name))
     index = PacketIndex(container, stream, table=_long.pop(key, None))
     if index.table.is_long:
         _long[key] = index.table

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place, place_of
 from lstcl_platform.video.layouts.folder import list_folder
 from lstcl_platform.video.layouts.hmdb51 import is_hmdb51, list_hmdb51
 from lstcl_platform.video.layouts.kinetics import is_kinetics, list_kinetics
@@ -66,7 +66,7 @@ LAYOUTS = (
 """All layouts; a source has the first that fits."""
 
 
-def list_videos(source: Path, *, videos: Path | None = None) -> Listing:
+def list_videos(source: str | Place, *, videos: Place | None = None) -> Listing:
     """Videos of a source in any of `LAYOUTS`.
 
     Args:
@@ -77,7 +77,7 @@ def list_videos(source: Path, *, videos: Path | None = None) -> Listing:
     Raises:
         UserError: The source is missing, is in no known layout, names no video, or a line of it is wrong.
     """
-    where = _where(source, videos)
+    where = _where(place_of(source), videos)
     if not where.path.exists():
         raise UserError(
             f"{source}: no such file or folder; expected a folder with one folder a class, a CSV, or an annotation "
@@ -94,7 +94,7 @@ def list_videos(source: Path, *, videos: Path | None = None) -> Listing:
     return layout.read(where)
 
 
-def _where(source: Path, videos: Path | None) -> Source:
+def _where(source: Place, videos: Place | None) -> Source:
     name, mark, part = source.name.rpartition("#")
     if mark and not source.exists():
         return Source(path=source.with_name(name), part=part, videos=videos)

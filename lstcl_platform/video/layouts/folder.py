@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.video.layouts.listing import VIDEO_SUFFIXES, Listed, Listing, Source
+from lstcl_platform.storage.places import RemotePath
+from lstcl_platform.video.layouts.listing import VIDEO_SUFFIXES, Listed, Listing, Source, video_files
 
 
 def list_folder(source: Source) -> Listing:
@@ -14,18 +15,9 @@ def list_folder(source: Source) -> Listing:
         UserError: there is no video, or one beside the class folders.
     """
     root = source.path
-    found: list[tuple[str, str]] = []
-    stray: list[str] = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(folder).relative_to(root)
-        for name in sorted(files):
-            if name.startswith(".") or Path(name).suffix.lower() not in VIDEO_SUFFIXES:
-                continue
-            if inside.parts:
-                found.append(((inside / name).as_posix(), inside.parts[0]))
-            else:
-                stray.append(name)
+    paths = video_files(root) if isinstance(root, RemotePath) else _local_videos(root)
+    found = [(path, path.partition("/")[0]) for path in paths if "/" in path]
+    stray = [path for path in paths if "/" not in path]
     if stray:
         raise UserError(
             f"{root}: {len(stray)} videos ({stray[0]}) lie beside the class folders; "
@@ -39,3 +31,16 @@ def list_folder(source: Source) -> Listing:
     names = sorted({name for _, name in found})
     labels = {name: label for label, name in enumerate(names)}
     return Listing(root=root, videos=[Listed(path, labels[name], name) for path, name in sorted(found)])
+
+
+def _local_videos(root: Path) -> list[str]:
+    found: list[str] = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(folder).relative_to(root)
+        found += [
+            (inside / name).as_posix()
+            for name in sorted(files)
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+        ]
+    return found

@@ -1,9 +1,10 @@
 """HMDB51: a folder of `<class>_test_split<n>.txt`, each line a video and 1 (train), 2 (test) or 0 (neither)."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place, children
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source, find_videos, read_text
 
 _FILES = re.compile(r"(?P<name>.+)_test_split(?P<split>\d)\.txt")
@@ -13,7 +14,7 @@ _CODES = {"train": "1", "test": "2"}
 def is_hmdb51(source: Source) -> bool:
     """Whether it is a folder of official split files."""
     return source.path.is_dir() and any(
-        _FILES.fullmatch(path.name) for path in source.path.glob("*_split*.txt")
+        _FILES.fullmatch(path.name) for path in children(source.path, "*_split*.txt")
     )
 
 
@@ -23,7 +24,7 @@ def list_hmdb51(source: Source) -> Listing:
     Raises:
         UserError: no such part, a line is wrong, or no video is here.
     """
-    files = [(path, _FILES.fullmatch(path.name)) for path in sorted(source.path.iterdir())]
+    files = [(path, _FILES.fullmatch(path.name)) for path in children(source.path, "*")]
     found = [(path, match["name"], match["split"]) for path, match in files if match]
     parts = [f"{name}{split}" for split in sorted({split for _, _, split in found}) for name in _CODES]
     if source.part not in parts:
@@ -48,7 +49,7 @@ def list_hmdb51(source: Source) -> Listing:
     )
 
 
-def _chosen(file: Path, code: str) -> list[str]:
+def _chosen(file: Place, code: str) -> list[str]:
     """Videos of a split file that have the code."""
     videos: list[str] = []
     for line, text in enumerate(read_text(file).splitlines(), start=1):

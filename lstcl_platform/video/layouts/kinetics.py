@@ -7,9 +7,9 @@ counted, but they are not damage.
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source, find_videos, read_text
 
 _NAMING = ("youtube_id", "time_start", "time_end")
@@ -55,7 +55,7 @@ def list_kinetics(source: Source) -> Listing:
     return Listing(root=root, videos=here, classes=classes, published=len(chosen), annotations=(source.path,))
 
 
-def _read(path: Path) -> list[_Row]:
+def _read(path: Place) -> list[_Row]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     names = {name: (name or "").strip().lower() for name in reader.fieldnames or ()}
     if "label" not in names.values():
@@ -78,7 +78,7 @@ def _read(path: Path) -> list[_Row]:
     return rows
 
 
-def _row(path: Path, line: int, row: dict[str, str]) -> _Row:
+def _row(path: Place, line: int, row: dict[str, str]) -> _Row:
     empty = [name for name in ("label", *_NAMING) if not row.get(name)]
     if empty:
         raise UserError(f"{path}, line {line}: {', '.join(empty)} is empty")

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage.places import Place, RemotePath, common_root
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -39,9 +40,9 @@ class Source:
         videos: folder of the videos, where it is not to be found from `path`.
     """
 
-    path: Path
+    path: Place
     part: str | None = None
-    videos: Path | None = None
+    videos: Place | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +57,31 @@ class Listing:
         annotations: files that say so; none for a folder.
     """
 
-    root: Path
+    root: Place
     videos: list[Listed]
     classes: tuple[str, ...] | None = None
     published: int | None = None
-    annotations: tuple[Path, ...] = ()
+    annotations: tuple[Place, ...] = ()
 
 
 def enclosed(listing: Listing) -> Listing:
     """`listing` with all paths below its root, which becomes the folder that holds every video where it was not."""
+    uris = [video.path for video in listing.videos if "://" in video.path]
+    if uris:
+        if len(uris) < len(listing.videos):
+            raise UserError(
+                f"{listing.root}: some videos are URIs ({uris[0]}), others are paths: write all alike"
+            )
+        remote, inside = common_root(uris)
+        named = [replace(video, path=path) for video, path in zip(listing.videos, inside, strict=True)]
+        return replace(listing, root=remote, videos=named)
     paths = [PurePosixPath(video.path) for video in listing.videos]
     if not any(path.is_absolute() or ".." in path.parts for path in paths):
         return listing
+    if isinstance(listing.root, RemotePath):
+        raise UserError(
+            f"{listing.root}: names videos outside of it by path; write paths below it, or URIs of them all"
+        )
     files = [os.path.normpath(listing.root.absolute() / path) for path in paths]
     root = os.path.commonpath([os.path.dirname(file) for file in files])
     videos = [
@@ -77,7 +91,9 @@ def enclosed(listing: Listing) -> Listing:
     return replace(listing, root=Path(root), videos=videos)
 
 
-def find_videos(names: Collection[str], *, beside: Path, videos: Path | None) -> tuple[Path, dict[str, str]]:
+def find_videos(
+    names: Collection[str], *, beside: Place, videos: Place | None
+) -> tuple[Place, dict[str, str]]:
     """Look for video files by name, whatever their suffix: prepared copies have another one.
 
     Args:
@@ -118,7 +134,10 @@ def find_videos(names: Collection[str], *, beside: Path, videos: Path | None) ->
     )
 
 
-def _files(root: Path) -> Iterator[str]:
+def _files(root: Place) -> Iterator[str]:
+    if isinstance(root, RemotePath):
+        yield from (path for path in video_files(root) if path.count("/") <= _DEPTH)
+        return
     for folder, folders, files in os.walk(root, followlinks=True):
         inside = Path(folder).relative_to(root)
         deeper = len(inside.parts) < _DEPTH
@@ -128,7 +147,17 @@ def _files(root: Path) -> Iterator[str]:
                 yield (inside / name).as_posix()
 
 
-def read_text(path: Path) -> str:
+def video_files(root: RemotePath) -> list[str]:
+    """Relative paths of all objects below a folder that are videos by their name, sorted; hidden ones left out."""
+    return [
+        path
+        for path in root.files_below()
+        if PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+        and not any(part.startswith(".") for part in path.split("/"))
+    ]
+
+
+def read_text(path: Place) -> str:
     """Content of an annotation.
 
     Raises:
@@ -136,5 +165,7 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8-sig")
+    except StorageError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text in UTF-8: {error}") from error

@@ -1,10 +1,10 @@
 """Something-Something-V2: a JSON of the split, the JSON of the labels beside it, videos named `<id>`."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place, children
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source, find_videos, read_text
 
 
@@ -52,8 +52,8 @@ def list_ssv2(source: Source) -> Listing:
     )
 
 
-def _labels(folder: Path) -> tuple[Path, dict[str, int]]:
-    files = sorted(folder.glob("*labels.json"))
+def _labels(folder: Place) -> tuple[Place, dict[str, int]]:
+    files = children(folder, "*labels.json")
     if len(files) != 1:
         raise UserError(
             f"{folder}: {len(files)} files are named *labels.json; expected Something-Something-V2's one, with "
@@ -69,7 +69,7 @@ def _labels(folder: Path) -> tuple[Path, dict[str, int]]:
     return files[0], labels
 
 
-def _parse(path: Path, text: str) -> Any:
+def _parse(path: Place, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

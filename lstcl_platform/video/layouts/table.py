@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source
 
 
@@ -24,7 +25,7 @@ def list_table(where: Source) -> Listing:
     )
 
 
-def _list_rows(source: Path, rows: Sequence[tuple[int, str, str]]) -> list[Listed]:
+def _list_rows(source: Place, rows: Sequence[tuple[int, str, str]]) -> list[Listed]:
     if not rows:
         raise UserError(f"{source}: no video listed; expected lines of path,label")
     seen: dict[str, int] = {}
@@ -40,7 +41,7 @@ def _list_rows(source: Path, rows: Sequence[tuple[int, str, str]]) -> list[Liste
     return [Listed(path, labels[name], name) for _, path, name in rows]
 
 
-def _read_rows(source: Path) -> list[tuple[int, str, str]]:
+def _read_rows(source: Place) -> list[tuple[int, str, str]]:
     """(line, path, label) of every line but the header; named columns may stand anywhere."""
     rows: list[tuple[int, str, str]] = []
     columns = (0, 1)
@@ -60,7 +61,7 @@ def _read_rows(source: Path) -> list[tuple[int, str, str]]:
 
 
 def _parse_row(
-    source: Path, line: int, cells: Sequence[str], columns: tuple[int, int]
+    source: Place, line: int, cells: Sequence[str], columns: tuple[int, int]
 ) -> tuple[int, str, str]:
     if len(cells) <= max(columns):
         raise UserError(f"{source}, line {line}: '{','.join(cells)}' has no label; expected path,label")
@@ -75,10 +76,10 @@ def _parse_row(
         raise UserError(
             f"{source}, line {line}: the label of {path} is empty; allowed: an integer from 0, or a name"
         )
-    return line, Path(path).as_posix(), label
+    return line, path if "://" in path else Path(path).as_posix(), label
 
 
-def _refuse_mixed(source: Path, rows: Sequence[tuple[int, str, str]]) -> None:
+def _refuse_mixed(source: Place, rows: Sequence[tuple[int, str, str]]) -> None:
     for line, path, label in rows:
         if not _is_integer(label) or not 0 <= int(label) < 2**31:
             raise UserError(

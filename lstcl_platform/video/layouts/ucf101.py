@@ -1,9 +1,10 @@
 """UCF101: `trainlist01.txt` or `testlist01.txt`, and `classInd.txt` beside it."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source, find_videos, read_text
 
 _LIST = re.compile(r"(?:train|test)list\d+\.txt")
@@ -45,7 +46,7 @@ def list_ucf101(source: Source) -> Listing:
     )
 
 
-def _entry(file: Path, line: int, text: str, labels: dict[str, int]) -> tuple[str, str]:
+def _entry(file: Place, line: int, text: str, labels: dict[str, int]) -> tuple[str, str]:
     """Path and class of a line `Class/video.avi [number]`."""
     path, *number = text.split()
     name = path.partition("/")[0]
@@ -61,7 +62,7 @@ def _entry(file: Path, line: int, text: str, labels: dict[str, int]) -> tuple[st
     return path, name
 
 
-def _classes(file: Path) -> dict[str, int]:
+def _classes(file: Place) -> dict[str, int]:
     labels: dict[str, int] = {}
     for line, text in enumerate(read_text(file).splitlines(), start=1):
         cells = text.split()

@@ -1,0 +1,155 @@
+"""Videos and manifests in an object store: the same frames and digests as on disk, and outages told from damage."""
+
+import numpy as np
+import pytest
+
+from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage import objects, range_file
+from lstcl_platform.video import demuxing, opening, reading
+from lstcl_platform.video.decoding import DecodeError, read_frames
+from lstcl_platform.video.indexing import index_videos, open_manifest
+from lstcl_platform.video.manifest import Manifest
+from tests.helpers.s3 import BUCKET
+from tests.helpers.videos import make_video
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes, five videos, one of them damaged."""
+    root = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(["jump/a", "jump/b", "run/c", "run/d"]):
+        make_video(root / f"{name}.mp4", frames=40, side=48, seed=number)
+    (root / "run" / "e.mp4").write_bytes(b"no video" * 100)
+    return root
+
+
+@pytest.fixture
+def remote(folder, s3, bucket):
+    """The same folder in the bucket, as a URI."""
+    key = bucket.removeprefix(f"s3://{BUCKET}/")
+    for path in sorted(folder.rglob("*.mp4")):
+        name = f"{key}/set/{path.relative_to(folder).as_posix()}"
+        s3.client().put_object(Bucket=BUCKET, Key=name, Body=path.read_bytes())
+    return f"{bucket}/set"
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(objects, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(objects, "_LONGEST_PAUSE", 0.05)
+
+
+def facts(manifest):
+    return manifest.table.drop_columns(["modified_ns"]).to_pylist()
+
+
+def test_a_folder_in_a_bucket_has_the_manifest_of_the_same_folder_on_disk(folder, remote, s3, bucket):
+    local = index_videos(folder)
+    manifest = open_manifest(remote, cache_dir=f"{bucket}/manifests")
+    assert facts(manifest) == facts(local)
+    assert manifest.digest == local.digest
+    assert len(manifest.problems) == 1
+    sent = s3.sent
+    again = open_manifest(remote, cache_dir=f"{bucket}/manifests")
+    assert facts(again) == facts(local)
+    assert again.file(0) == manifest.file(0)
+    listed = sum(f"{path}?" in {f"{p}?" for _, p, _ in s3.requests[-12:]} for path in ["/study/"])
+    assert listed is not None
+    assert s3.sent - sent < 60_000, "a video was read again"
+
+
+def test_a_csv_beside_the_videos_or_elsewhere_names_objects(folder, remote, bucket, tmp_path, s3):
+    rows = [("jump/a.mp4", "jump"), ("run/c.mp4", "run")]
+    key = f"{remote}/list.csv".removeprefix(f"s3://{BUCKET}/")
+    text = "".join(f"{path},{label}\n" for path, label in rows)
+    s3.client().put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+    beside = index_videos(f"{remote}/list.csv")
+    elsewhere = tmp_path / "list.csv"
+    elsewhere.write_text("".join(f"{remote}/{path},{label}\n" for path, label in rows))
+    assert facts(index_videos(elsewhere)) == facts(beside)
+    assert [row["path"] for row in facts(beside)] == ["jump/a.mp4", "run/c.mp4"]
+    elsewhere.write_text(f"{remote}/jump/a.mp4,jump\nrun/c.mp4,run\n")
+    with pytest.raises(UserError, match="write all alike"):
+        index_videos(elsewhere)
+
+
+def test_a_manifest_moves_with_its_folder_and_misses_what_is_gone(folder, remote, s3, bucket):
+    manifest = index_videos(remote)
+    manifest.save(f"{remote}/manifest.parquet")
+    key = remote.removeprefix(f"s3://{BUCKET}/")
+    for name in s3.keys(key):
+        source = {"Bucket": BUCKET, "Key": name}
+        s3.client().copy_object(Bucket=BUCKET, Key=name.replace("/set/", "/moved/"), CopySource=source)
+    s3.client().delete_object(Bucket=BUCKET, Key=f"{key.replace('/set', '/moved')}/jump/b.mp4")
+    moved = open_manifest(f"{bucket}/moved/manifest.parquet", cache_dir=f"{bucket}/manifests")
+    assert str(moved.root) == f"{bucket}/moved"
+    assert dict(moved.problems)["jump/b.mp4"] == "missing: no such file"
+    assert len(moved.problems) == 2
+    elsewhere = f"{bucket}/manifests/x.parquet"
+    manifest.save(elsewhere)
+    assert str(Manifest.load(elsewhere).root) == remote
+
+
+@pytest.mark.parametrize("throttled", [0, 8])
+def test_frames_are_those_of_the_file(folder, remote, s3, throttled):
+    expected = read_frames(folder / "jump" / "a.mp4", [0, 17, 39])
+    s3.throttle = throttled
+    assert np.array_equal(read_frames(f"{remote}/jump/a.mp4", [0, 17, 39]), expected)
+
+
+def test_seeking_in_a_long_object_does_not_fetch_all_of_it(tmp_path, s3, bucket, monkeypatch):
+    path = make_video(tmp_path / "long.mp4", frames=400, side=96, gop=20)
+    size = path.stat().st_size
+    key = f"{bucket}/long.mp4".removeprefix(f"s3://{BUCKET}/")
+    s3.client().put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+    for module, name, value in [
+        (demuxing, "KEPT_BYTES", 0),
+        (reading, "KEPT_BYTES", 0),
+        (opening, "WHOLE_BYTES", 0),
+        (range_file, "BLOCK_BYTES", size // 50),
+    ]:
+        monkeypatch.setattr(module, name, value)
+    expected = read_frames(path, [350, 13])
+    location = f"{bucket}/long.mp4"
+    assert np.array_equal(read_frames(location, [350]), expected[:1])
+    sent = s3.sent
+    assert np.array_equal(read_frames(location, [13]), expected[1:])
+    assert s3.sent - sent < 0.5 * size
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_outage_is_no_damage_and_damage_is_no_outage(remote, s3, monkeypatch, whole):
+    if not whole:
+        monkeypatch.setattr(opening, "WHOLE_BYTES", 0)
+    with pytest.raises(DecodeError, match=r"e\.mp4"):
+        read_frames(f"{remote}/run/e.mp4", [0])
+    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    s3.throttle = 10**6
+    try:
+        with pytest.raises(StorageError, match=r"a\.mp4: the storage does not answer"):
+            read_frames(f"{remote}/jump/a.mp4", [0])
+        with pytest.raises(StorageError):
+            index_videos(remote)
+    finally:
+        s3.throttle = 0
+
+
+def test_storage_that_goes_away_while_a_video_is_read_is_told_as_that(remote, s3, monkeypatch):
+    """A demuxer takes a failed read for the end of the file; the frames so far would be a shorter video."""
+    monkeypatch.setattr(opening, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(range_file, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.3)
+    read, calls = objects.ObjectReader.read_at, []
+
+    def fifth_fails(self, offset, length):
+        calls.append(offset)
+        if len(calls) == 5:
+            s3.throttle = 10**6
+        return read(self, offset, length)
+
+    monkeypatch.setattr(objects.ObjectReader, "read_at", fifth_fails)
+    try:
+        with pytest.raises(StorageError, match="does not answer"):
+            read_frames(f"{remote}/jump/a.mp4", [39])
+    finally:
+        s3.throttle = 0
