@@ -58,16 +58,21 @@ def logs(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print the logs of the workers of a stage's newest attempt, and the error that ended it."""
+    from lstcl_platform.specs.run import StorageSpec
+    from lstcl_platform.storage.places import children
+    from lstcl_platform.tracking.location import storage_folder
+
+    kept = storage_folder(StorageSpec(path=storage))
     trials = open_store(storage=storage, tracking_uri=tracking_uri).trial_results(experiment)
     stages = {state.key: state for trial in trials for state in trial.stages if state.attempt}
     for state in _chosen(stages, stage):
-        folder = Path(storage).absolute() / "train" / state.key / f"a{state.attempt}"
+        folder = kept / "train" / state.key / f"a{state.attempt}"
         typer.echo(f"{state.kind} {state.key[:10]} {state.status}, attempt {state.attempt}: {folder}")
-        files = [*sorted(folder.glob("rank*.log")), folder / "error.txt"]
+        files = [*children(folder, "rank*.log"), folder / "error.txt"]
         for file in files:
             if file.is_file():
                 typer.echo(f"--- {file.name}")
-                typer.echo("\n".join(file.read_text(errors="replace").splitlines()[-lines:]))
+                typer.echo("\n".join(file.read_bytes().decode(errors="replace").splitlines()[-lines:]))
 
 
 def _chosen(stages: dict[str, "StageState"], prefix: str | None) -> list["StageState"]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lstcl_platform.cli.terminal import hint, is_quiet
 
 if TYPE_CHECKING:
+    from lstcl_platform.storage.places import Place
     from lstcl_platform.video.manifest import Manifest
 
 data_app = typer.Typer(help="Index and inspect video datasets.", no_args_is_help=True)
@@ -38,9 +39,9 @@ def data() -> None:
 
 @data_app.command()
 def index(
-    source: Annotated[Path, typer.Argument(help=SOURCE_HELP)],
+    source: Annotated[str, typer.Argument(help=f"{SOURCE_HELP} A path, or a URI (s3://, gs://).")],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="Parquet to write. Default: name of SOURCE in this folder."),
     ] = None,
     videos: VideosOption = None,
@@ -50,10 +51,11 @@ def index(
     Damaged videos are named and left out of training; they do not stop the index. If the output exists, only
     files that changed since are read again.
     """
+    from lstcl_platform.storage.places import place_of
     from lstcl_platform.video.indexing import index_videos
     from lstcl_platform.video.manifest import Manifest
 
-    target = output or default_manifest(source)
+    target = default_manifest(place_of(source)) if output is None else place_of(output)
     previous = Manifest.load(target) if target.exists() else None
     with progress_bar(f"Indexing {source}") as progress:
         manifest = index_videos(source, videos=videos, previous=previous, progress=progress)
@@ -62,7 +64,7 @@ def index(
     hint(f"lstcl-platform data show {target} -o views.png, or name {target} as data.train or data.val")
 
 
-def default_manifest(source: Path) -> Path:
+def default_manifest(source: "Place") -> Path:
     """The Parquet that is written for a source when none is named: the same name, in the current folder."""
     return Path(f"{source.resolve().stem if source.is_file() else source.resolve().name}.parquet")
 
@@ -88,7 +90,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _summarise(manifest: "Manifest", target: Path) -> None:
+def _summarise(manifest: "Manifest", target: "Place") -> None:
     videos, usable = len(manifest), len(manifest.usable)
     names = Counter(manifest.labels[manifest.usable].tolist())
     fewest, most = min(names.values(), default=0), max(names.values(), default=0)

@@ -24,7 +24,7 @@ from lstcl_platform.cli.bench import bench_app
 from lstcl_platform.cli.bench_step import step
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.cli.terminal import be_quiet
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
 
 app = typer.Typer(
     name="lstcl-platform",
@@ -72,9 +72,12 @@ app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 a stage failed, 2 wrong input, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 a stage failed or storage did, 2 wrong input, 130 interrupted."""
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except StorageError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -9,7 +9,7 @@ from lstcl_platform.cli.preparing_hint import preparing_hint
 from lstcl_platform.specs import LoadedExperiment
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
-from lstcl_platform.tracking.location import local_folder, sqlite_file, tracking_uri
+from lstcl_platform.tracking.location import sqlite_file, storage_folder, tracking_uri
 
 if TYPE_CHECKING:
     from lstcl_platform.video.manifest import Manifest
@@ -25,9 +25,7 @@ class KnownData:
         """Digest of the manifest of `source`; None if it is not there yet, as a plan may be made before the videos."""
         from lstcl_platform.video.indexing import known_manifest
 
-        folder = local_folder(experiment.storage)
-        if folder is None or "://" in source:
-            return None
+        folder = storage_folder(experiment.storage)
         try:
             manifest = known_manifest(source, cache_dir=folder / "manifests")
         except UserError:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from lstcl_platform.orchestration.prepare import IndexedData
 from lstcl_platform.orchestration.progress import View
 from lstcl_platform.specs.stages import Trial
-from lstcl_platform.training.storage import write_bytes
+from lstcl_platform.storage import write_bytes
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.baselines import baselines
 
 MAX_VIDEOS = 2000
@@ -15,7 +15,7 @@ MAX_VIDEOS = 2000
 
 
 def launch_baselines(
-    trials: Iterable[Trial], data: Mapping[str, IndexedData], *, storage: Path, view: View
+    trials: Iterable[Trial], data: Mapping[str, IndexedData], *, storage: Place, view: View
 ) -> dict[str, float]:
     """Top-1 of the baselines as metrics `baseline_<name>`; empty for sets larger than MAX_VIDEOS together.
 
@@ -38,7 +38,7 @@ def launch_baselines(
     return found
 
 
-def _of_split(train: IndexedData, val: IndexedData, *, storage: Path, view: View) -> dict[str, float]:
+def _of_split(train: IndexedData, val: IndexedData, *, storage: Place, view: View) -> dict[str, float]:
     kept = storage / "baselines" / f"{train.manifest.digest[:20]}-{val.manifest.digest[:20]}.json"
     if not kept.exists():
         view.message(f"baselines without motion on {len(train.manifest)} + {len(val.manifest)} videos")

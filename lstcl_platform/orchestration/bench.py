@@ -18,7 +18,7 @@ from lstcl_platform.orchestration.progress import View
 from lstcl_platform.specs import LoadedExperiment, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import StageKind
-from lstcl_platform.tracking.location import local_folder
+from lstcl_platform.tracking.location import storage_folder
 from lstcl_platform.video.samples import EvaluateSamples
 
 _ENDLESS_STEPS = 1 << 30
@@ -155,9 +155,7 @@ class Blank:
 def _prepare(experiment: LoadedExperiment, kind: StageKind, *, view: View) -> Callable[[Capacity], StageJob]:
     """The stage as a launch would run it, once the cluster is known."""
     spec = experiment.resolved
-    storage = local_folder(spec.storage)
-    if storage is None:
-        raise UserError(f"storage.path: {spec.storage.path} is a URI; manifests are kept in a folder")
+    storage = storage_folder(spec.storage)
     trial = expand(spec).trials[0]
     data = prepare_data([trial], storage=storage, view=view)
     graph = build_graph([trial], manifests={path: found.manifest.digest for path, found in data.items()})

@@ -11,7 +11,9 @@ from lstcl_platform.orchestration.ingest import deal_shards
 from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage import local_path
+from lstcl_platform.storage.objects import client
 
 _OUTCOME = "outcome"
 
@@ -30,7 +32,10 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
     job = replace(jobs[config[STAGE_PARAM]], parent_weights=config[PARENT_WEIGHTS_PARAM])
     failures, furthest = 0, -1
     while True:
-        job = _claim(job)
+        try:
+            job = _claim(job)
+        except StorageError as error:
+            return _outcome(job, "failed", error=str(error), log=job.stage_dir)
         if job.start_step > furthest:
             failures, furthest = 0, job.start_step
         try:
@@ -38,7 +43,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
         except Exception as error:
             failures += 1
             log = _write_error(job, error)
-            if failures > job.stage.spec.resources.max_failures or _is_users_fault(error):
+            if failures > job.stage.spec.resources.max_failures or _is_final(error):
                 return _outcome(job, "failed", error=_cause(error), log=log)
             _tell(job, "retry", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
             continue
@@ -59,7 +64,8 @@ def _claim(job: StageJob) -> StageJob:
     """The next attempt, going on from the newest good checkpoint of all earlier ones."""
     from lstcl_platform.training.checkpoints import newest_good, next_attempt
 
-    checkpoint = newest_good(job.stage_dir)
+    damaged: list[str] = []
+    checkpoint = newest_good(job.stage_dir, on_damage=damaged.append)
     claimed = job.with_attempt(
         next_attempt(job.stage_dir),
         resume_from=checkpoint.uri if checkpoint else None,
@@ -71,6 +77,8 @@ def _claim(job: StageJob) -> StageJob:
         "attempt",
         {"start_step": claimed.start_step, "total": total, "attempt_dir": claimed.attempt_dir},
     )
+    for text in damaged:
+        _tell(claimed, "warning", {"text": text})
     return claimed
 
 
@@ -80,6 +88,9 @@ def _fit(job: StageJob) -> dict[str, Any]:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     placement = job.placement
+    remote = local_path(job.stage_dir) is None
+    # Ray would not ask another server than the provider's own.
+    filesystem, folder = client(job.stage_dir) if remote else (None, job.stage_dir)
     samples = samples_of(job)
     deal = deal_of(job, samples)
     # A checkpoint that already holds the last step leaves nothing to decode.
@@ -97,7 +108,8 @@ def _fit(job: StageJob) -> dict[str, Any]:
         torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
         run_config=train.RunConfig(
             name=f"a{job.attempt}",
-            storage_path=job.stage_dir,
+            storage_path=folder,
+            storage_filesystem=filesystem,
             failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
@@ -128,13 +140,27 @@ def _stop_requested(job: StageJob) -> bool:
     return bool(ray.get(job.board.stop_requested.remote()))
 
 
-def _is_users_fault(error: BaseException) -> bool:
-    """Whether trying again cannot help."""
-    return isinstance(_chain(error)[-1], UserError)
+def _is_final(error: BaseException) -> bool:
+    """Whether trying again at once cannot help: wrong input, or storage that was waited for long enough."""
+    return isinstance(_chain(error)[-1], UserError) or _storage_failure(error) is not None
+
+
+def _storage_failure(error: BaseException) -> str | None:
+    """What is wrong with storage, if that is what happened; a decode task tells it only as text."""
+    name = f"{StorageError.__module__}.{StorageError.__name__}: "
+    for link in _chain(error):
+        if isinstance(link, StorageError):
+            return str(link)
+        _, found, told = str(link).partition(name)
+        if found:
+            return told.splitlines()[0]
+    return None
 
 
 def _cause(error: BaseException) -> str:
     """What went wrong first, in a line: what a person needs first."""
+    if (failure := _storage_failure(error)) is not None:
+        return failure.splitlines()[0]
     chain = _chain(error)
     # An exception of a decode task arrives without its cause, but with its whole traceback as text.
     for text in (str(link) for link in chain):
@@ -158,10 +184,13 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _write_error(job: StageJob, error: BaseException) -> str:
     """Keep the whole story beside the attempt's checkpoints; returns where."""
-    from lstcl_platform.training.storage import join, write_bytes
+    from lstcl_platform.storage import join, write_bytes
 
     parts = ["".join(traceback.format_exception(error))]
     parts += [f"rank {rank}: {failure}" for rank, failure in getattr(error, "worker_failures", {}).items()]
     path = join(job.attempt_dir, "error.txt")
-    write_bytes(path, "\n\n".join(parts).encode())
+    try:
+        write_bytes(path, "\n\n".join(parts).encode())
+    except StorageError as failure:
+        return f"could not be kept ({failure})"
     return path

@@ -7,6 +7,7 @@ from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR, Deal
 from lstcl_platform.orchestration.preflight import Placement
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.specs.stages import TESTS, Stage
+from lstcl_platform.storage import join
 from lstcl_platform.video.probe_samples import ProbeSamples
 from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples
 
@@ -55,7 +56,7 @@ class StageJob:
     @property
     def attempt_dir(self) -> str:
         """Folder or URI of this attempt."""
-        return f"{self.stage_dir}/a{self.attempt}"
+        return join(self.stage_dir, f"a{self.attempt}")
 
     def with_attempt(self, attempt: int, *, resume_from: str | None, start_step: int) -> "StageJob":
         """The same job as attempt number `attempt`."""

@@ -21,7 +21,9 @@ from lstcl_platform.specs import Expansion, LoadedExperiment, StageGraph, build_
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.stages import TESTS, Stage
-from lstcl_platform.tracking.location import artifact_location, local_folder, sqlite_file, tracking_uri
+from lstcl_platform.storage import check_library
+from lstcl_platform.storage.places import Place
+from lstcl_platform.tracking.location import artifact_location, sqlite_file, storage_folder, tracking_uri
 from lstcl_platform.tracking.patience import Patience, StoreAwayError
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, Tracker
 from lstcl_platform.training.leases import Leases
@@ -53,7 +55,7 @@ class _Study:
     expansions: tuple[Expansion, ...]
     data: Mapping[str, IndexedData]
     graph: StageGraph
-    storage: Path
+    storage: Place
 
     @property
     def first(self) -> ExperimentSpec:
@@ -164,7 +166,7 @@ def _log_baselines(study: _Study, launches: Mapping[str, LaunchRun], *, tracker:
         tracker.log_launch_metrics(launches[experiment.resolved.name], found)
 
 
-def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
+def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Place:
     first = experiments[0].resolved
     for other in experiments[1:]:
         if (other.resolved.storage, other.resolved.tracking) != (first.storage, first.tracking):
@@ -172,12 +174,8 @@ def _storage_folder(experiments: Sequence[LoadedExperiment]) -> Path:
                 f"{other.path}: storage and tracking differ from {experiments[0].path}; "
                 "experiments launched together share both"
             )
-    folder = local_folder(first.storage)
-    if folder is None:
-        raise UserError(
-            f"storage.path: {first.storage.path} is a URI; this version keeps checkpoints and manifests on a file "
-            "system that all nodes mount"
-        )
+    folder = storage_folder(first.storage)
+    check_library(str(folder))
     return folder
 
 

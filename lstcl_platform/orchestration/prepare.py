@@ -11,6 +11,7 @@ from lstcl_platform.specs.clip_span import check_clip_span
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import Trial
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.indexing import open_manifest
 from lstcl_platform.video.manifest import Manifest, check_same_classes, check_usable
 from lstcl_platform.video.synthetic import is_complete, synthesize
@@ -28,10 +29,10 @@ class IndexedData:
 
     source: str
     manifest: Manifest
-    snapshot: Path
+    snapshot: Place
 
 
-def prepare_data(trials: Iterable[Trial], *, storage: Path, view: View) -> dict[str, IndexedData]:
+def prepare_data(trials: Iterable[Trial], *, storage: Place, view: View) -> dict[str, IndexedData]:
     """Render what is missing and may be rendered, index everything, and check it against each trial.
 
     Args:
@@ -69,6 +70,9 @@ def prepare_data(trials: Iterable[Trial], *, storage: Path, view: View) -> dict[
 def _render_if_missing(data: DataSpec, *, view: View) -> None:
     if data.synthesize is None:
         return
+    remote = next((path for path in (data.train, data.val) if "://" in path), None)
+    if remote is not None:
+        raise UserError(f"data.synthesize renders into folders, but {remote} is a URI")
     train, val = Path(data.train), Path(data.val)
     spec = data.synthesize
     if not (is_complete(train) and is_complete(val)):
@@ -84,11 +88,7 @@ def _render_if_missing(data: DataSpec, *, view: View) -> None:
     synthesize(spec, train=train, val=val, progress=tell)
 
 
-def _index(source: str, *, folder: Path, view: View) -> IndexedData:
-    if "://" in source:
-        raise UserError(
-            f"data: {source} is a URI, but videos are read from a file system: mount it, or copy it"
-        )
+def _index(source: str, *, folder: Place, view: View) -> IndexedData:
     manifest = open_manifest(source, cache_dir=folder)
     snapshot = folder / f"{manifest.digest}.parquet"
     if not snapshot.exists():

@@ -3,6 +3,7 @@
 What fails because the place is away, full or closed to us raises `lstcl_platform.specs.errors.StorageError`.
 """
 
+from lstcl_platform.storage.exclusive import check_library
 from lstcl_platform.storage.files import (
     CHUNK_BYTES,
     HashingWriter,
@@ -14,6 +15,7 @@ from lstcl_platform.storage.files import (
     open_read,
     open_write,
     read_bytes,
+    repeated,
     write_bytes,
 )
 from lstcl_platform.storage.locations import join, local_path, parent
@@ -21,6 +23,7 @@ from lstcl_platform.storage.locations import join, local_path, parent
 __all__ = [
     "CHUNK_BYTES",
     "HashingWriter",
+    "check_library",
     "create_exclusively",
     "delete_tree",
     "download",
@@ -32,5 +35,6 @@ __all__ = [
     "open_write",
     "parent",
     "read_bytes",
+    "repeated",
     "write_bytes",
 ]

@@ -1,13 +1,39 @@
 """An object that is created only where none is: the one request that pyarrow's file systems do not offer."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.storage import objects
 
+_LIBRARIES = {
+    "s3": ("boto3", "boto3", "s3"),
+    "gs": ("google.cloud.storage", "google-cloud-storage", "gs"),
+    "gcs": ("google.cloud.storage", "google-cloud-storage", "gs"),
+}
+"""Of each scheme: module, package, and the extra of ours that installs it."""
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
+
+
+def check_library(location: str) -> None:
+    """Refuse an object store whose provider's own library is not installed; pyarrow alone reads and writes.
+
+    Raises:
+        UserError: says what to install.
+    """
+    scheme = urlsplit(location).scheme
+    if scheme in _LIBRARIES:
+        module, package, extra = _LIBRARIES[scheme]
+        try:
+            found = find_spec(module) is not None
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            raise UserError(
+                f"{location}: {scheme}:// storage needs {package}: pip install 'lstcl-platform[{extra}]'"
+            )
 
 
 def create_object(location: str, data: bytes) -> bool:
@@ -20,6 +46,7 @@ def create_object(location: str, data: bytes) -> bool:
         UserError: the provider's own library is not installed.
         StorageError: as `objects.persistently`.
     """
+    check_library(location)
     parts = urlsplit(location)
     put = _put_s3 if parts.scheme == "s3" else _put_gcs
     tries = 0
@@ -37,10 +64,8 @@ def create_object(location: str, data: bytes) -> bool:
 
 
 def _put_s3(location: str, bucket: str, key: str, data: bytes) -> bool:
-    try:
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError as error:
-        raise UserError(f"{location}: s3:// storage needs boto3: pip install 'lstcl-platform[s3]'") from error
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         server, region = objects.endpoint(location), objects.region(location)
         _s3_client(server, region).put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
@@ -66,13 +91,9 @@ def _s3_client(server: str | None, region: str | None) -> Any:
 
 
 def _put_gcs(location: str, bucket: str, key: str, data: bytes) -> bool:
-    try:
-        from google.api_core.exceptions import GoogleAPIError, PreconditionFailed
-        from google.cloud import storage
-    except ImportError as error:
-        raise UserError(
-            f"{location}: gs:// storage needs google-cloud-storage: pip install 'lstcl-platform[gs]'"
-        ) from error
+    from google.api_core.exceptions import GoogleAPIError, PreconditionFailed
+    from google.cloud import storage
+
     try:
         blob = storage.Client().bucket(bucket).blob(key)
         blob.upload_from_string(data, if_generation_match=0, retry=None)

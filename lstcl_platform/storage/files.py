@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pyarrow import fs
 
@@ -22,6 +22,8 @@ from lstcl_platform.storage import objects
 from lstcl_platform.storage.exclusive import create_object
 from lstcl_platform.storage.locations import local_path
 from lstcl_platform.storage.range_file import RangeFile
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 22
 
@@ -204,13 +206,19 @@ def write_bytes(location: str, data: bytes) -> str:
             writer.write(data)
         return writer.sha256
 
-    return write() if local_path(location) is not None else _repeated(location, write)
+    return repeated(location, write)
 
 
-def _repeated(location: str, write: Callable[[], str]) -> str:
-    """An upload, from its beginning once more if it breaks off."""
+def repeated(location: str, write: Callable[[], T]) -> T:
+    """What `write` returns: an upload to `location`, from its beginning once more if the store breaks it off.
 
-    def request() -> str:
+    Raises:
+        StorageError: as `open_write` for a local file, as `objects.persistently` for an object.
+    """
+    if local_path(location) is not None:
+        return write()
+
+    def request() -> T:
         try:
             return write()
         except StorageError as error:

@@ -6,9 +6,15 @@ from urllib.parse import unquote, urlsplit
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import StorageSpec, TrackingSpec
+from lstcl_platform.storage.places import Place, RemotePath
 from lstcl_platform.tracking.secrets import mask_text
 
 _SQLITE = "sqlite:///"
+
+
+def storage_folder(storage: StorageSpec) -> Place:
+    """Folder of `storage`, an absolute path or in an object store; raises as `local_folder`."""
+    return local_folder(storage) or RemotePath(storage.path.rstrip("/"))
 
 
 def local_folder(storage: StorageSpec) -> Path | None:

@@ -10,13 +10,15 @@ import io
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 import torch
 
-from lstcl_platform.training import storage
+from lstcl_platform import storage
+from lstcl_platform.specs.errors import StorageError
+from lstcl_platform.storage import HashingWriter
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,20 @@ def save_checkpoint(
         step: optimizer steps done.
         state: tensors and plain Python values in nested dicts and lists (loadable with `weights_only`).
         about: JSON values that can be read without loading the state.
+
+    Raises:
+        StorageError: storage is away or full; nothing that was complete before is touched.
     """
     folder = storage.join(attempt_dir, f"step-{step:08d}")
     _delete(folder)
-    with storage.open_write(storage.join(folder, STATE)) as file:
-        torch.save(dict(state), cast(IO[bytes], file))  # it only writes and flushes
+    location = storage.join(folder, STATE)
+
+    def write() -> HashingWriter:
+        with storage.open_write(location) as file:
+            torch.save(dict(state), cast(IO[bytes], file))  # it only writes and flushes
+        return file
+
+    file = storage.repeated(location, write)
     marker = {
         "step": step,
         "files": {STATE: {"sha256": file.sha256, "bytes": file.bytes}},
@@ -118,6 +129,7 @@ def verify_checkpoint(ref: CheckpointRef) -> None:
 
     Raises:
         DamagedCheckpointError: a file is missing, unreadable or changed.
+        StorageError: storage is away, which says nothing of the checkpoint.
     """
     for name, expected in ref.files.items():
         digest = hashlib.sha256()
@@ -125,17 +137,26 @@ def verify_checkpoint(ref: CheckpointRef) -> None:
             with storage.open_read(storage.join(ref.uri, name)) as stream:
                 while chunk := stream.read(storage.CHUNK_BYTES):
                     digest.update(chunk)
+        except StorageError:
+            raise
         except OSError as error:
             raise DamagedCheckpointError(f"{ref.uri}: {name} cannot be read ({error})") from error
         if digest.hexdigest() != expected:
             raise DamagedCheckpointError(f"{ref.uri}: {name} is not what was written (SHA-256)")
 
 
-def newest_good(stage_dir: str) -> CheckpointRef | None:
+def newest_good(stage_dir: str, *, on_damage: Callable[[str], None] | None = None) -> CheckpointRef | None:
     """The checkpoint with most steps over all attempts whose files are what was written, or None.
 
     A damaged one is named in a warning and passed over; one that was never completed is passed over in
     silence. Of two at one step the later attempt's comes first.
+
+    Args:
+        stage_dir: folder of the stage.
+        on_damage: told of every damaged one, by name.
+
+    Raises:
+        StorageError: storage is away, which says nothing of the checkpoints.
     """
     for _, _, uri in _candidates(stage_dir):
         try:
@@ -144,7 +165,10 @@ def newest_good(stage_dir: str) -> CheckpointRef | None:
         except FileNotFoundError:
             continue
         except DamagedCheckpointError as error:
-            logger.warning("Damaged checkpoint passed over: %s", error)
+            text = f"damaged checkpoint passed over: {error}"
+            logger.warning("%s", text)
+            if on_damage is not None:
+                on_damage(text)
             continue
         return ref
     return None

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.training import storage
+from lstcl_platform.training.checkpoint_writer import CheckpointWriter
 from lstcl_platform.training.checkpoints import (
     CheckpointRef,
     load_checkpoint,
     open_checkpoint,
     prune_checkpoints,
-    save_checkpoint,
 )
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import from_main
@@ -87,11 +87,12 @@ class Loop:
         self._course = course
         self._history = History(context)
         self._changes: tuple[str, ...] = ()
-        self._checkpoint: CheckpointRef | None = None
         self._start = 0
         self._saved_at = time.monotonic()
-        if context.resume_from is not None:
-            self._resume(context.resume_from)
+        start = None if context.resume_from is None else self._resume(context.resume_from)
+        self._writer = CheckpointWriter(
+            context.attempt_dir, keep=context.checkpoint.keep, started_at=self._start, newest=start
+        )
 
     def run(
         self, batches: Iterator[HostBatch], step_function: StepFunction
@@ -101,7 +102,14 @@ class Loop:
         Raises:
             FloatingPointError: the loss was not finite; no checkpoint of that state was written.
             RuntimeError: the batches ended before the last step.
+            StorageError: a checkpoint could not be written; told at the step after, the one before is intact.
         """
+        with self._writer:
+            return self._steps(batches, step_function)
+
+    def _steps(
+        self, batches: Iterator[HostBatch], step_function: StepFunction
+    ) -> Literal["finished", "stopped"]:
         context, total = self._context, self._course.total_steps
         reporter, every = context.reporter, context.checkpoint.every_steps or context.steps_per_epoch
         feed = Feed(batches, device=context.device, columns=self._course.columns)
@@ -111,6 +119,7 @@ class Loop:
         clock = _Clock(self._start)
         profiler = StepProfiler(context)
         for step in range(self._start, total):
+            self._writer.check()
             batch = feed.take()
             for problem in batch.host.get("bad", ()):
                 if problem:
@@ -139,7 +148,8 @@ class Loop:
         return from_main(result, self._context)
 
     def _result(self, status: Literal["finished", "stopped"], weights_of: nn.Module) -> StageResult:
-        assert self._checkpoint is not None
+        checkpoint = self._writer.newest
+        assert checkpoint is not None
         weights = digest = None
         if status == "finished":
             weights = storage.join(self._context.attempt_dir, "final", "weights.safetensors")
@@ -147,11 +157,11 @@ class Loop:
             prune_checkpoints(self._context.attempt_dir, keep=1, started_at=self._start)
         return StageResult(
             status=status,
-            steps=self._checkpoint.step,
+            steps=checkpoint.step,
             metrics=dict(self._history.rows[-1]) if self._history.rows else {},
             weights=weights,
             weights_digest=digest,
-            checkpoint=self._checkpoint.uri,
+            checkpoint=checkpoint.uri,
             state_digest=self._trainee.digest(),
             fingerprint=dict(self._course.fingerprint),
             numerics_changes=self._changes,
@@ -187,20 +197,18 @@ class Loop:
         return from_main(time.monotonic() - self._saved_at >= 60 * minutes, self._context)
 
     def _save(self, done: int) -> None:
-        """Write a checkpoint; the other ranks go on into the next step's collectives and wait there."""
+        """Have a checkpoint written; training waits for the copy of its state only."""
         history = self._history.state(done)
         self._saved_at = time.monotonic()
         if not self._context.is_main:
             return
         state = {"step": done, "history": history, **self._trainee.state()}
         about = {"fingerprint": dict(self._course.fingerprint)}
-        self._checkpoint = save_checkpoint(self._context.attempt_dir, done, state, about=about)
-        keep = self._context.checkpoint.keep
-        prune_checkpoints(self._context.attempt_dir, keep=keep, started_at=self._start)
+        self._writer.save(done, state, about=about)
 
-    def _resume(self, uri: str) -> None:
-        self._checkpoint = open_checkpoint(uri)
-        before = self._checkpoint.about["fingerprint"]
+    def _resume(self, uri: str) -> CheckpointRef:
+        checkpoint = open_checkpoint(uri)
+        before = checkpoint.about["fingerprint"]
         changes = fingerprint_changes(before, self._course.fingerprint)
         if changes and not self._context.allow_numerics_change:
             raise UserError(
@@ -208,11 +216,12 @@ class Loop:
                 f"uninterrupted run: {'; '.join(changes)}. Restore that, or pass --allow-numerics-change."
             )
         self._changes = tuple(changes)
-        state = load_checkpoint(self._checkpoint)
+        state = load_checkpoint(checkpoint)
         self._trainee.restore(state)
         self._history.restore(state["history"])
         self._start = int(state["step"])
         self._context.reporter.log(self._history.rows)
+        return checkpoint
 
 
 class _Clock:

@@ -13,6 +13,7 @@ from lstcl_platform.storage import (
     open_write,
     parent,
     read_bytes,
+    repeated,
     write_bytes,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "open_write",
     "parent",
     "read_bytes",
+    "repeated",
     "write_bytes",
 ]

@@ -88,10 +88,14 @@ def store_weights(module: nn.Module, location: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_weights(module, path)
-        with path.open("rb") as source, storage.open_write(location) as target:
-            while chunk := source.read(storage.CHUNK_BYTES):
-                target.write(chunk)
-    return target.sha256
+
+        def write() -> str:
+            with path.open("rb") as source, storage.open_write(location) as target:
+                while chunk := source.read(storage.CHUNK_BYTES):
+                    target.write(chunk)
+            return target.sha256
+
+        return storage.repeated(location, write)
 
 
 def fetch_weights(module: nn.Module, location: str) -> None:

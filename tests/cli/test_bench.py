@@ -25,12 +25,6 @@ def test_a_stage_that_the_trial_lacks_is_refused_before_ray_starts(tmp_path, stu
     assert "has no pretrain, only finetune, evaluate" in str(refused.exception)
 
 
-def test_storage_that_cannot_hold_manifests_is_refused(tmp_path, study_videos):
-    refused = invoke(write_spec(tmp_path / "tiny.yaml", study_values(study_videos, "s3://bucket/runs")))
-    assert isinstance(refused.exception, UserError)
-    assert "storage.path: s3://bucket/runs is a URI" in str(refused.exception)
-
-
 def test_decode_prints_a_table_and_refuses_other_strides(study_videos):
     command = [
         "bench",

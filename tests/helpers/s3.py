@@ -20,6 +20,7 @@ class S3Server:
         throttle: this many of the next requests are answered with 503 SlowDown.
         requests: (method, path, Range header) of every request so far.
         sent: bytes of objects sent so far.
+        hold: while it is cleared, requests wait.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,8 @@ class S3Server:
         self.throttled = 0
         self.requests: list[tuple[str, str, str]] = []
         self.sent = 0
+        self.hold = threading.Event()
+        self.hold.set()
         self.port = 0
         self.come_back()
         self.client().create_bucket(Bucket=BUCKET)
@@ -74,6 +77,7 @@ class S3Server:
         self._thread.start()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.hold.wait()
         with self._lock:
             self.requests.append(
                 (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE", ""))

@@ -53,9 +53,8 @@ def test_a_folder_in_a_bucket_has_the_manifest_of_the_same_folder_on_disk(folder
     again = open_manifest(remote, cache_dir=f"{bucket}/manifests")
     assert facts(again) == facts(local)
     assert again.file(0) == manifest.file(0)
-    listed = sum(f"{path}?" in {f"{p}?" for _, p, _ in s3.requests[-12:]} for path in ["/study/"])
-    assert listed is not None
-    assert s3.sent - sent < 60_000, "a video was read again"
+    videos = sum(path.stat().st_size for path in folder.rglob("*.mp4"))
+    assert s3.sent - sent < videos / 2, "the videos were read again"
 
 
 def test_a_csv_beside_the_videos_or_elsewhere_names_objects(folder, remote, bucket, tmp_path, s3):
@@ -98,7 +97,7 @@ def test_frames_are_those_of_the_file(folder, remote, s3, throttled):
 
 
 def test_seeking_in_a_long_object_does_not_fetch_all_of_it(tmp_path, s3, bucket, monkeypatch):
-    path = make_video(tmp_path / "long.mp4", frames=400, side=96, gop=20)
+    path = make_video(tmp_path / "long.mp4", frames=400, side=128, gop=20, x264="qp=1")
     size = path.stat().st_size
     key = f"{bucket}/long.mp4".removeprefix(f"s3://{BUCKET}/")
     s3.client().put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
@@ -114,7 +113,7 @@ def test_seeking_in_a_long_object_does_not_fetch_all_of_it(tmp_path, s3, bucket,
     assert np.array_equal(read_frames(location, [350]), expected[:1])
     sent = s3.sent
     assert np.array_equal(read_frames(location, [13]), expected[1:])
-    assert s3.sent - sent < 0.5 * size
+    assert s3.sent - sent < 0.3 * size, (s3.sent - sent, size)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -137,7 +136,7 @@ def test_an_outage_is_no_damage_and_damage_is_no_outage(remote, s3, monkeypatch,
 def test_storage_that_goes_away_while_a_video_is_read_is_told_as_that(remote, s3, monkeypatch):
     """A demuxer takes a failed read for the end of the file; the frames so far would be a shorter video."""
     monkeypatch.setattr(opening, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(range_file, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(range_file, "BLOCK_BYTES", 500)
     monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.3)
     read, calls = objects.ObjectReader.read_at, []
 

@@ -1,0 +1,67 @@
+"""A study of which everything lies in an object store: videos, manifests, checkpoints, weights."""
+
+import pytest
+
+from lstcl_platform.tracking.tracker import Tracker
+from tests.helpers.s3 import BUCKET, S3Server
+from tests.helpers.study import Launched, run_cli, study_values, write_spec
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = S3Server()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.go_away()
+
+
+def stages(tracker):
+    return [stage for trial in tracker.trial_results("tiny") for stage in trial.stages]
+
+
+def test_a_study_on_s3_is_killed_goes_on_there_and_ends_as_on_disk(
+    server, study_videos, ray_address, tmp_path
+):
+    for path in sorted(study_videos.rglob("*.mp4")):
+        key = f"videos/{path.relative_to(study_videos).as_posix()}"
+        server.client().put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+    database = f"sqlite:///{tmp_path}/mlflow.db"
+    values = study_values(
+        study_videos,
+        f"s3://{BUCKET}/runs",
+        data__train=f"s3://{BUCKET}/videos/train",
+        data__val=f"s3://{BUCKET}/videos/val",
+        tracking__uri=database,
+    )
+    spec = write_spec(tmp_path / "remote.yaml", values)
+    killed = Launched("launch", spec, log=tmp_path / "killed.log")
+    try:
+        killed.wait_for(lambda: [k for k in server.keys("runs/train") if k.endswith("2/complete.json")])
+        killed.kill()
+    finally:
+        killed.close()
+    server.throttle = 20
+    launched = run_cli("launch", spec)
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    assert "3 stages ran, 0 were done before, 0 failed." in launched.stderr
+    again = run_cli("launch", spec)
+    assert "0 stages ran, 3 were done before, 0 failed." in again.stderr
+
+    remote = stages(Tracker(database, artifact_location=None))
+    on_disk = study_values(study_videos, tmp_path / "runs")
+    local = run_cli("launch", write_spec(tmp_path / "local.yaml", on_disk), "--address", ray_address)
+    assert local.returncode == 0, local.stderr[-3000:]
+    tracker = Tracker(f"sqlite:///{tmp_path}/runs/mlflow.db", artifact_location=None)
+    finished = tracker.finished([stage.key for stage in remote])
+    there = Tracker(database, artifact_location=None).finished(list(finished))
+    assert len(finished) == 3
+    for key, stage in finished.items():
+        assert there[key].state_digest == stage.state_digest
+        assert (
+            there[key].metrics["loss" if "loss" in stage.metrics else "top1"]
+            == stage.metrics["loss" if "loss" in stage.metrics else "top1"]
+        )
+    assert there[remote[0].key].weights.startswith(f"s3://{BUCKET}/runs/train/")
