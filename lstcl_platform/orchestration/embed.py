@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
 from lstcl_platform.specs.trained import TrainedSpec
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Embedded:
     """
 
     table: pa.Table
-    root: Path
+    root: Place
 
     @property
     def problems(self) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.decoding import DecodeError, read_frames
 from lstcl_platform.video.reading import open_video
 
@@ -78,7 +79,7 @@ def nearest(table: pa.Table, *, count: int) -> Neighbours:
     )
 
 
-def draw_neighbours(found: Neighbours, path: Path, *, root: Path, queries: int) -> None:
+def draw_neighbours(found: Neighbours, path: Path, *, root: Place, queries: int) -> None:
     """Write a picture with a row a query: its middle frame, then those of its neighbours, nearest first.
 
     A neighbour of the query's class is framed in blue, one of another class in orange.

@@ -5,7 +5,7 @@ any number of callers; its holder renews it by rewriting that file, which nobody
 next number exists. A lease ends when it is released, when its process is known to be gone (same machine), or when it
 was not renewed for `LEASE_SECONDS` as seen by who wants it, so clocks of two machines need not agree.
 
-Exclusive creation holds where `storage.create_exclusive` says so.
+Exclusive creation holds where `storage.create_exclusively` says so.
 """
 
 import json
