@@ -117,7 +117,7 @@ def draw_neighbours(found: Neighbours, path: Path, *, root: Place, queries: int)
         raise UserError(f"--sheet {path}: {error}") from error
 
 
-def _draw(axes: "Axes", found: Neighbours, row: int, *, root: Path, title: str, color: str | None) -> None:
+def _draw(axes: "Axes", found: Neighbours, row: int, *, root: Place, title: str, color: str | None) -> None:
     file = root / found.paths[row]
     axes.set(xticks=[], yticks=[])
     axes.set_title(f"{title}{(found.names[row] or file.stem)[:_NAME_CHARACTERS]}", fontsize=7)
