@@ -127,7 +127,7 @@ def _draw(axes: "Axes", found: Neighbours, row: int, *, root: Place, title: str,
         spine.set(color=color or "black", linewidth=3)
 
 
-def _middle_frame(file: Path) -> npt.NDArray[np.uint8]:
+def _middle_frame(file: Place) -> npt.NDArray[np.uint8]:
     """A frame that stands for the video; grey where it cannot be read any more."""
     try:
         with open_video(file) as video:
