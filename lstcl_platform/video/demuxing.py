@@ -80,7 +80,7 @@ class PacketTable:
     @contextmanager
     def another_decoder(self) -> Iterator[VideoCodecContext]:
         """A decoder for these packets that has seen none of them."""
-        with av.open(self._file) as container:
+        with open_container(self._file) as container:
             context = container.streams.video[self._number].codec_context
             context.thread_count = 1
             yield context
