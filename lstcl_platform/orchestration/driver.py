@@ -84,9 +84,6 @@ def _claim(job: StageJob) -> StageJob:
 
 def _fit(job: StageJob) -> dict[str, Any]:
     """One TorchTrainer run; returns rank 0's stage result."""
-    from ray import train
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     placement = job.placement
     remote = local_path(job.stage_dir) is None
     # Ray would not ask another server than the provider's own.
@@ -95,6 +92,11 @@ def _fit(job: StageJob) -> dict[str, Any]:
     deal = deal_of(job, samples)
     # A checkpoint that already holds the last step leaves nothing to decode.
     shards = deal_shards(samples, deal=deal, share=placement.decode) if deal.chunks else None
+
+    # Only now: while this imports torch, the process of the executor starts.
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     trainer = TorchTrainer(
         run_worker,
         train_loop_config={"job": job, "shards": shards},

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-import torch
-
 from lstcl_platform import storage
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage import HashingWriter
@@ -75,6 +73,8 @@ def save_checkpoint(
     Raises:
         StorageError: storage is away or full; nothing that was complete before is touched.
     """
+    import torch  # not above: the driver of a stage only looks for checkpoints, and starts faster without it
+
     folder = storage.join(attempt_dir, f"step-{step:08d}")
     _delete(folder)
     location = storage.join(folder, STATE)
@@ -186,6 +186,8 @@ def load_checkpoint(ref: CheckpointRef | str) -> dict[str, Any]:
     data = storage.read_bytes(storage.join(ref.uri, STATE))
     if hashlib.sha256(data).hexdigest() != ref.files[STATE]:
         raise DamagedCheckpointError(f"{ref.uri}: {STATE} is not what was written")
+    import torch
+
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return dict(state)
 
