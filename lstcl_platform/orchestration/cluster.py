@@ -2,8 +2,10 @@
 
 import logging
 import os
+import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,13 @@ from pathlib import Path
 from lstcl_platform.orchestration import JOB_ENVIRONMENT
 from lstcl_platform.specs.errors import UserError
 
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _LOCAL_ENVIRONMENT = {
+    # Nothing of a local cluster listens beyond the loopback: with this (named for the systems where it is Ray's own
+    # default) the node's address is 127.0.0.1, and the workers' collectives go the same way.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": _LOOPBACK,
+    "NCCL_SOCKET_IFNAME": _LOOPBACK,
     # A local cluster is never preempted, and its watcher is one more process for every stage to start.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # A stage takes about eight small processes whatever the number of cores: start them side by side, and keep the
@@ -25,6 +33,7 @@ _LOCAL_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
 }
+DECODE_RESOURCE = "lstcl_decode"
 _LOCAL_PREFIX = "lstcl-ray-"
 _LOCAL_OBJECT_STORE_SHARE = 0.15
 
@@ -41,7 +50,9 @@ class Capacity:
         nodes: nodes now.
         can_grow: whether an autoscaler is configured.
         object_store_bytes: object store memory now.
-        decode_cpus: CPUs now of nodes labelled for decoding (`ray-subcluster=data`), which are among `cpus`.
+        decode_cpus: CPUs, now or once the autoscaler has brought them, of nodes labelled for decoding
+            (`ray-subcluster=data`), which are among `max_cpus`. A group of the autoscaler's says that it is one by the
+            resource `DECODE_RESOURCE`, since Ray tells nobody the labels of a group.
     """
 
     cpus: float
@@ -62,8 +73,12 @@ def connected(address: str | None) -> Iterator[Capacity]:
     temp folder otherwise sends later processes to a cluster that is gone.
 
     Raises:
-        UserError: nothing answers at `address`.
+        UserError: nothing answers at `address`, or it is a job server's.
     """
+    if address is not None and "://" in address:
+        raise UserError(
+            f"--address {address}: must be auto or HOST:PORT; run this command on the cluster, with --address auto"
+        )
     folder = None if address else _local_folder()
     if folder is not None:
         os.environ["RAY_TMPDIR"] = str(folder)
@@ -98,7 +113,11 @@ def connected(address: str | None) -> Iterator[Capacity]:
 def _start_local(folder: Path) -> None:
     import psutil
     import ray
+    from ray._private import ray_constants
 
+    _keep_token_private()
+    # As in the environment, which Ray read before it was set.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
         address="local",
         include_dashboard=False,
@@ -108,6 +127,19 @@ def _start_local(folder: Path) -> None:
         _temp_dir=str(folder / "ray"),
         runtime_env=_job_environment(),
     )
+
+
+def _keep_token_private() -> None:
+    """Make the token that Ray keeps in the home folder, or close it to others: Ray itself leaves it readable."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        path.chmod(0o600)
 
 
 def _job_environment() -> dict[str, dict[str, str]]:
@@ -144,6 +176,11 @@ def _capacity() -> Capacity:
     now: Mapping[str, float] = ray.cluster_resources()
     grown: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()
     nodes = [node for node in ray.nodes() if node["Alive"]]
+    labelled = sum(
+        node["Resources"].get("CPU", 0.0)
+        for node in nodes
+        if node.get("Labels", {}).get("ray-subcluster") == "data"
+    )
     return Capacity(
         cpus=now.get("CPU", 0.0),
         gpus=now.get("GPU", 0.0),
@@ -152,9 +189,19 @@ def _capacity() -> Capacity:
         nodes=len(nodes),
         can_grow=bool(grown),
         object_store_bytes=int(now.get("object_store_memory", 0)),
-        decode_cpus=sum(
-            node["Resources"].get("CPU", 0.0)
-            for node in nodes
-            if node.get("Labels", {}).get("ray-subcluster") == "data"
-        ),
+        decode_cpus=max(labelled, _decode_cpus_to_come()),
+    )
+
+
+def _decode_cpus_to_come() -> float:
+    """CPUs of the autoscaler's decode groups when they are as large as they may get."""
+    from ray._private.state import state
+
+    config = state.get_cluster_config()
+    return float(
+        sum(
+            group.max_count * group.resources["CPU"]
+            for group in (config.node_group_configs if config is not None else ())
+            if group.resources.get(DECODE_RESOURCE, 0) > 0
+        )
     )

@@ -14,6 +14,7 @@ from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import local_path
 from lstcl_platform.storage.objects import client
+from lstcl_platform.tracking.secrets import mask_text
 
 _OUTCOME = "outcome"
 
@@ -95,7 +96,9 @@ def _fit(job: StageJob) -> dict[str, Any]:
 
     # Only now: while this imports torch, the process of the executor starts.
     from ray import train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from lstcl_platform.orchestration.process_group import OwnAddressTorchConfig
 
     trainer = TorchTrainer(
         run_worker,
@@ -107,7 +110,7 @@ def _fit(job: StageJob) -> dict[str, Any]:
             resources_per_worker={"CPU": placement.worker_cpus}
             | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
         ),
-        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        torch_config=OwnAddressTorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
         run_config=train.RunConfig(
             name=f"a{job.attempt}",
             storage_path=folder,
@@ -192,7 +195,7 @@ def _write_error(job: StageJob, error: BaseException) -> str:
     parts += [f"rank {rank}: {failure}" for rank, failure in getattr(error, "worker_failures", {}).items()]
     path = join(job.attempt_dir, "error.txt")
     try:
-        write_bytes(path, "\n\n".join(parts).encode())
+        write_bytes(path, mask_text("\n\n".join(parts)).encode())
     except StorageError as failure:
         return f"could not be kept ({failure})"
     return path

@@ -14,6 +14,7 @@ from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
 from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
 from lstcl_platform.specs.stages import TESTS
+from lstcl_platform.tracking.secrets import MaskingFormatter
 from lstcl_platform.training.context import StageContext, StageResult
 
 _STOP_CHECK_SECONDS = 1.0
@@ -203,7 +204,7 @@ def _log_to_file(job: StageJob, rank: int) -> None:
         return
     os.makedirs(job.attempt_dir, exist_ok=True)
     handler = logging.FileHandler(os.path.join(job.attempt_dir, f"rank{rank}.log"))
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("lstcl_platform")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -51,7 +51,9 @@ def run_workers(
         folder: path or URI that Ray Train may write to.
     """
     from ray import train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from lstcl_platform.orchestration.process_group import OwnAddressTorchConfig
 
     trainer = TorchTrainer(
         _check,
@@ -62,7 +64,7 @@ def run_workers(
             resources_per_worker={"CPU": _WORKER_CPUS} | ({"GPU": 1} if gpus else {}),
             placement_strategy="SPREAD",
         ),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=OwnAddressTorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=train.RunConfig(name="doctor", storage_path=folder),
     )
     found = trainer.fit().return_value

@@ -1,5 +1,7 @@
-"""Nothing that looks like a secret reaches a tag, a parameter or an artifact of the tracking store."""
+"""Nothing that looks like a secret reaches the tracking store, a message or a log."""
 
+import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +12,35 @@ _SECRET_NAME = re.compile(
     r"token|password|passwd|secret|key_id|access_key|api_key|private_key|credential|signature", re.IGNORECASE
 )
 _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'\"]+@")
+_PUBLIC_NAME = re.compile(r"_(?:PATH|FILE|MODE|DIR|URL|HOST)$", re.IGNORECASE)
+_LEAST_SECRET = 8
+"""Characters below which an environment value is taken for a word, not for a secret."""
 _QUERY = re.compile(r"(?P<name>[?&][A-Za-z0-9_.-]+=)(?P<value>[^&\s'\"]+)")
 
 
 def mask_text(text: str) -> str:
-    """`text` with ``user:password@`` and secret query values of all URIs in it replaced by ``***``."""
+    """`text` with all secrets in it replaced by ``***``.
+
+    These are ``user:password@`` and secret query values of URIs, and the values of environment variables whose name
+    speaks of a secret (AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD, ...).
+    """
 
     def mask_query(match: re.Match[str]) -> str:
         return match["name"] + (MASK if _SECRET_NAME.search(match["name"]) else match["value"])
 
-    return _QUERY.sub(mask_query, _USER_INFO.sub(rf"\g<scheme>{MASK}@", text))
+    masked = _QUERY.sub(mask_query, _USER_INFO.sub(rf"\g<scheme>{MASK}@", text))
+    for name, value in os.environ.items():
+        if len(value) >= _LEAST_SECRET and _SECRET_NAME.search(name) and not _PUBLIC_NAME.search(name):
+            masked = masked.replace(value, MASK)
+    return masked
+
+
+class MaskingFormatter(logging.Formatter):
+    """Formats log records, tracebacks included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return mask_text(super().format(record))
 
 
 def is_masked(value: Any) -> bool:
