@@ -137,7 +137,6 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     from lstcl_platform.cli.live import message_console, progress_console, say
     from lstcl_platform.cli.results import comparison_of, make_console
     from lstcl_platform.results.tables import comparison_table
-    from lstcl_platform.tracking.secrets import mask_text
 
     console, progress, told = make_console(), outcome.progress, message_console()
     comparison = comparison_of(outcome.tracker, names)
@@ -165,6 +164,6 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     say(told, f"Next: lstcl-platform compare {' '.join(names)} --plot comparison.png")
     say(
         told,
-        f"All runs and curves: mlflow ui --backend-store-uri {mask_text(outcome.tracker.uri)} "
+        f"All runs and curves: mlflow ui --backend-store-uri {outcome.tracker.uri} "
         "(choose 'Model training' at the top left)",
     )

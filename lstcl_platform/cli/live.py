@@ -12,6 +12,7 @@ from lstcl_platform.cli.terminal import is_quiet
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress
 from lstcl_platform.results.text import duration
 from lstcl_platform.specs.stages import TESTS
+from lstcl_platform.tracking.secrets import mask_text
 
 SILENCE_SECONDS = 30.0
 """A running stage that says nothing for this long is called out; a step of the largest model takes a few seconds."""
@@ -34,9 +35,7 @@ class PlainView:
 
     def message(self, text: str) -> None:
         """Print `text` with the time."""
-        self._console.print(
-            f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True
-        )
+        say(self._console, f"{time.strftime('%H:%M:%S')} {text}")
 
     def update(self, progress: LaunchProgress) -> None:
         """Print what changed."""
@@ -146,5 +145,5 @@ def message_console() -> Console:
 
 
 def say(console: Console, text: str) -> None:
-    """Print `text` as it is, on one line however long: paths and commands are there to be copied."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print `text` on one line however long, since paths and commands are there to be copied; secrets are masked."""
+    console.print(mask_text(text), highlight=False, markup=False, soft_wrap=True)

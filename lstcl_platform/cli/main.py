@@ -25,6 +25,7 @@ from lstcl_platform.cli.bench_step import step
 from lstcl_platform.cli.data import data_app
 from lstcl_platform.cli.terminal import be_quiet
 from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.tracking.secrets import mask_text
 
 app = typer.Typer(
     name="lstcl-platform",
@@ -76,8 +77,8 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {mask_text(str(error))}", err=True)
         sys.exit(2)
     except StorageError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {mask_text(str(error))}", err=True)
         sys.exit(1)

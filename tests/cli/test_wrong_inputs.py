@@ -94,3 +94,20 @@ def test_a_missing_spec_is_named(monkeypatch, capsys, tmp_path):
         main()
     assert ended.value.code == 2
     assert "none.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tracking__uri": "postgresql+psycopg://me:hunter2hunter2@/x?host=/nowhere"},
+        {"tracking__uri": "postgresql://me:hunter2hunter2@127.0.0.1:1/x"},
+        {"tracking__uri": "http://me:hunter2hunter2@127.0.0.1:1"},
+        {"tracking": "http://me:hunter2hunter2@127.0.0.1:1"},
+        {"storage__path": "s3://me:hunter2hunter2@bucket/x"},
+        {"data__train": "https://host/x?token=hunter2hunter2"},
+        {"model__init": {"kind": "file", "file": "/nowhere/hunter2hunter2"}},
+    ],
+)
+def test_no_message_repeats_a_secret(refused, spec_text, changes, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter2hunter2")
+    assert "hunter2" not in refused(spec_text(**changes))

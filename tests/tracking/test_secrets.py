@@ -1,6 +1,9 @@
+import logging
+import sys
+
 import pytest
 
-from lstcl_platform.tracking.secrets import is_masked, mask, mask_text
+from lstcl_platform.tracking.secrets import MaskingFormatter, is_masked, mask, mask_text
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,22 @@ def test_fields_that_speak_of_secrets_are_masked_at_any_depth() -> None:
     }
     assert is_masked(masked)
     assert not is_masked(value)
+
+
+def test_secrets_of_the_environment_are_masked_wherever_they_turn_up(monkeypatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/srv/me/.ray/auth_token")
+    monkeypatch.setenv("MY_TOKEN", "word")
+    text = "denied: key wJalrXUtnFEMI/K7MDENG, token word of /srv/me/.ray/auth_token"
+    assert mask_text(text) == "denied: key ***, token word of /srv/me/.ray/auth_token"
+    try:
+        raise RuntimeError(text)
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "no %s", ("http://a:b@h",), sys.exc_info())
+    logged = MaskingFormatter("%(message)s").format(record)
+    assert logged.startswith("no http://***@h")
+    assert "Traceback" in logged
+    assert "wJalr" not in logged
 
 
 def test_stars_in_prose_are_no_mask() -> None:
