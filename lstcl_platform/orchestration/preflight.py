@@ -5,6 +5,7 @@ Ray retries a worker group that can never be placed for ever and in silence, so 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lstcl_platform.orchestration.cluster import Capacity
 from lstcl_platform.orchestration.ingest import DecodeShare
@@ -89,13 +90,16 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
     )
 
 
-def check_reachable(*, nodes: int, can_grow: bool, locations: Mapping[str, str]) -> None:
+def check_reachable(
+    *, nodes: int, can_grow: bool, locations: Mapping[str, str], shared: Path | None = None
+) -> None:
     """Refuse storage or tracking that only one node can see when the cluster has, or may get, several.
 
     Args:
         nodes: nodes now.
         can_grow: whether an autoscaler may add more.
         locations: field name -> path or URI.
+        shared: folder that the user says all nodes see (storage.shared).
 
     Raises:
         UserError: naming the field and what to write instead.
@@ -104,10 +108,11 @@ def check_reachable(*, nodes: int, can_grow: bool, locations: Mapping[str, str])
         return
     for name, location in locations.items():
         local = "://" not in location or location.startswith(("file://", "sqlite://"))
-        if local and not _is_shared(location):
+        if local and not _is_shared(location) and not (shared and _path_of(location).is_relative_to(shared)):
             raise UserError(
                 f"{name}: {location} is on one node, but this cluster has or may get several; use a URI that all nodes "
-                "reach (s3://, gs://, http:// for tracking) or a path below a shared mount (NFS)"
+                "reach (s3://, gs://, http:// for tracking) or a path below a shared mount (NFS); if this is one, "
+                "and not recognised, set storage.shared=true"
             )
 
 
@@ -115,7 +120,7 @@ def _is_shared(location: str) -> bool:
     """Whether a local path lies on a network file system."""
     import psutil
 
-    path = location.split("://")[-1].replace("sqlite:///", "")
+    path = str(_path_of(location))
     mounts = [p for p in psutil.disk_partitions(all=True) if path.startswith(p.mountpoint)]
     longest = max(mounts, key=lambda p: len(p.mountpoint), default=None)
     return longest is not None and longest.fstype in {
@@ -127,6 +132,11 @@ def _is_shared(location: str) -> bool:
         "fuse.s3fs",
         "gpfs",
     }
+
+
+def _path_of(location: str) -> Path:
+    scheme, found, rest = location.rpartition("://")
+    return Path(rest.removeprefix("/") if found and scheme == "sqlite" else rest)
 
 
 def _worker_gpus(resources: ResourcesSpec, capacity: Capacity) -> float:

@@ -54,6 +54,8 @@ class StorageSpec(Spec):
 
     path: str = "lstcl_runs"
     """Folder or URI (`s3://`, `gs://`); a relative path counts from the working directory."""
+    shared: bool | None = None
+    """Whether every node sees `path`; null judges by its kind of file system, which FUSE and some others hide."""
 
 
 class TrackingSpec(Spec):

@@ -97,6 +97,16 @@ def test_local_storage_on_several_nodes_is_refused_by_field(tmp_path):
 
 
 def test_one_node_or_shared_locations_pass(tmp_path):
+    check_reachable(
+        nodes=3,
+        can_grow=False,
+        locations={"storage.path": str(tmp_path), "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"},
+        shared=tmp_path,
+    )
+    with pytest.raises(UserError, match=r"tracking\.uri"):
+        check_reachable(
+            nodes=3, can_grow=False, locations={"tracking.uri": "sqlite:////elsewhere/m.db"}, shared=tmp_path
+        )
     check_reachable(nodes=1, can_grow=False, locations={"storage.path": str(tmp_path)})
     check_reachable(
         nodes=3, can_grow=True, locations={"storage.path": "s3://b/x", "tracking.uri": "http://h:5000"}
