@@ -15,11 +15,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 UNIT = "unit"
-GROUPS = (UNIT, "cluster", "kills", "browser", "long")
+GROUPS = (UNIT, "postgresql", "cluster", "kills", "browser", "long")
 """In the order in which they run."""
 ON_REQUEST = {"long": "takes minutes to hours"}
 """Groups that run only when asked for, also with LSTCL_ALL_GROUPS."""
-TOOLS = {"browser": (("chromium", "chromedriver"), "install Chromium and its driver")}
+TOOLS = {
+    "browser": (("chromium", "chromedriver"), "install Chromium and its driver"),
+    "postgresql": (("initdb", "pg_ctl", "postgres"), "install PostgreSQL and put its bin folder on PATH"),
+}
 """Programs that a group needs beside what pip installs, and what to do when they are missing."""
 
 _POLICY = os.sched_getscheduler(0)
@@ -98,6 +101,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for group in GROUPS:
         if group in reasons:
             failed = is_strict() and group in required()
-            terminalreporter.line(f"{group:8} LEFT OUT: {reasons[group]}", red=failed, yellow=not failed)
+            terminalreporter.line(f"{group:11} LEFT OUT: {reasons[group]}", red=failed, yellow=not failed)
         elif ran[group]:
-            terminalreporter.line(f"{group:8} {len(ran[group])} of {collected[group]} ran")
+            terminalreporter.line(f"{group:11} {len(ran[group])} of {collected[group]} ran")

@@ -21,12 +21,16 @@ def test_browser(): pass
 @pytest.mark.kills
 def test_kills(): pass
 
+@pytest.mark.postgresql
+def test_postgresql(): pass
+
 @pytest.mark.cluster
 def test_cluster(): pass
 
 def test_unit(): pass
 """
-SETTINGS = "[pytest]\naddopts = -m 'not long'\nmarkers =\n  cluster: x\n  kills: x\n  browser: x\n  long: x\n"
+MARKERS = ("cluster", "kills", "postgresql", "browser", "long")
+SETTINGS = "[pytest]\naddopts = -m 'not long'\nmarkers =\n" + "".join(f"  {name}: x\n" for name in MARKERS)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def session(tmp_path):
     programs.mkdir()
 
     def run(*arguments: str, tools: bool, strict: bool) -> tuple[int, str]:
-        for name in ("chromium", "chromedriver") if tools else ():
+        for name in ("chromium", "chromedriver", "initdb", "pg_ctl", "postgres") if tools else ():
             (programs / name).touch(mode=0o755)
         outer = ("LSTCL_ALL_GROUPS", "PYTEST_ADDOPTS")
         environment = {name: value for name, value in os.environ.items() if name not in outer}
@@ -57,30 +61,32 @@ def session(tmp_path):
 def test_fast_groups_run_first_and_what_was_left_out_is_said(session):
     status, output = session(tools=False, strict=False)
     assert status == 0
-    order = [output.index(f"::test_{name} ") for name in ("unit", "cluster", "kills", "browser")]
+    order = [
+        output.index(f"::test_{name} ") for name in ("unit", "postgresql", "cluster", "kills", "browser")
+    ]
     assert order == sorted(order)
-    assert "browser  LEFT OUT: no chromium and no chromedriver here" in output
+    assert "browser     LEFT OUT: no chromium and no chromedriver here" in output
     assert "then: pytest -m browser" in output
-    assert "long     LEFT OUT: takes minutes to hours; run with: pytest -m long" in output
-    assert "cluster  1 of 1 ran" in output
+    assert "long        LEFT OUT: takes minutes to hours; run with: pytest -m long" in output
+    assert "cluster     1 of 1 ran" in output
 
 
 def test_with_all_groups_a_missing_tool_fails_and_long_does_not(session):
     status, output = session(tools=False, strict=True)
     assert status == 1
-    assert "browser  LEFT OUT" in output
+    assert "browser     LEFT OUT" in output
     status, output = session(tools=True, strict=True)
     assert status == 0
-    assert "4 passed, 1 deselected" in output
-    assert "long     LEFT OUT" in output
+    assert "5 passed, 1 deselected" in output
+    assert "long        LEFT OUT" in output
 
 
 def test_with_all_groups_a_group_without_tests_fails(session):
     status, output = session("--deselect", "test_groups.py::test_kills", tools=True, strict=True)
     assert status == 1
-    assert "kills    LEFT OUT: no test of it was selected" in output
+    assert "kills       LEFT OUT: no test of it was selected" in output
 
 
 def test_the_markers_of_the_project_are_the_groups(pytestconfig):
     declared = {line.split(":")[0] for line in pytestconfig.getini("markers")}
-    assert {"cluster", "kills", "browser", "long"} <= declared
+    assert {"cluster", "kills", "postgresql", "browser", "long"} <= declared

@@ -76,14 +76,20 @@ class Store:
             if self.artifact_location is not None:
                 location = f"{self.artifact_location.rstrip('/')}/{name}"
             try:
-                found = str(self._client.create_experiment(name, artifact_location=location))
+                found = str(self._client.create_experiment(name, location, tags=dict(tags)))
                 self._experiment_ids[name] = found
             except MlflowException:
                 found = self._experiment(name)  # another launch made it in this moment
                 if found is None:
                     raise
         for key, value in tags.items():
-            self._client.set_experiment_tag(found, key, value)
+            if self._client.get_experiment(found).tags.get(key) == value:
+                continue
+            try:
+                self._client.set_experiment_tag(found, key, value)
+            except MlflowException:  # as above; PostgreSQL takes only one of two inserts
+                if self._client.get_experiment(found).tags.get(key) != value:
+                    raise
         return found
 
     def _search(self, experiments: Sequence[str], query: str) -> Iterator[Any]:
@@ -151,6 +157,10 @@ def compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
 
 
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Kinds of stores that are somewhere else, and where they listen unless the URI says more."""
+
+
 def open_client(uri: str, *, artifact_location: str | None) -> Any:
     """An `MlflowClient` on a store that answers; a missing SQLite store is made.
 
@@ -197,13 +207,34 @@ def _silence() -> None:
 def _require_answer(uri: str) -> None:
     # MLflow retries a dead address for minutes before it says so.
     parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
+    kind = parts.scheme.partition("+")[0]
+    if kind not in _PORTS:
         return
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     try:
-        socket.create_connection(address, timeout=10).close()
-    except OSError as error:
-        raise UserError(f"MLflow server {mask_text(uri)} does not answer: {error}") from error
+        if parts.hostname:
+            socket.create_connection((parts.hostname, parts.port or _PORTS[kind]), timeout=10).close()
+        if kind not in ("http", "https"):
+            _require_database(uri)
+    except (OSError, ValueError) as error:
+        raise UserError(f"MLflow store {mask_text(uri)} does not answer: {error}") from error
+
+
+def _require_database(uri: str) -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+    except ImportError as error:
+        raise UserError(
+            f"MLflow store {mask_text(uri)}: {error}; for PostgreSQL write postgresql+psycopg://... and install "
+            "the extra: pip install 'lstcl-platform[postgresql]'"
+        ) from error
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise UserError(f"MLflow store {mask_text(uri)}: {mask_text(reason)}") from error
 
 
 def _prepare_sqlite(path: Path, *, artifact_location: str | None) -> None:
