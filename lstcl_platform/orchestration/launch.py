@@ -200,7 +200,7 @@ def _preflight(
         nodes=capacity.nodes,
         can_grow=capacity.can_grow,
         locations={"tracking.uri": study.tracking_uri, "storage.path": str(study.storage)},
-        shared=study.storage if study.first.storage.shared else None,
+        shared=study.storage if study.first.storage.shared and isinstance(study.storage, Path) else None,
     )
     chains = sum(1 for stage in todo if stage.kind in TESTS)
     placements = {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in todo}
