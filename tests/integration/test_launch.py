@@ -2,10 +2,11 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from lstcl_platform.tracking.tracker import Tracker
-from tests.helpers.study import run_cli, study_values, write_spec
+from tests.helpers.study import CLASSES, run_cli, study_values, write_spec
 from tests.helpers.videos import damage
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
@@ -17,6 +18,20 @@ def tracker_of(storage):
 
 def attempts(storage):
     return sorted(path.relative_to(storage) for path in (storage / "train").glob("*/a*"))
+
+
+def check_predictions(tracker, key, videos, storage):
+    """`predict` says of the test videos, by the names of their classes, what the test itself stored."""
+    stored = pq.read_table(tracker.finished([key])[key].predictions)["probabilities"].to_pylist()
+    shown = run_cli("predict", "tiny/long=2", videos, "--storage", storage, "--format", "json")
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    found = [
+        {answer["class"]: answer["probability"] for answer in video["top"]}
+        for video in json.loads(shown.stdout)["videos"]
+    ]
+    assert [[shares[name] for name in CLASSES] for shares in found] == [
+        pytest.approx(row, abs=1e-5) for row in stored
+    ]
 
 
 def test_launch_compares_and_launching_again_runs_only_what_is_new(ray_address, study_videos, tmp_path):
@@ -43,6 +58,7 @@ def test_launch_compares_and_launching_again_runs_only_what_is_new(ray_address, 
     pretrain = tracker.finished([trials["long=2"].stages[0].key])[trials["long=2"].stages[0].key]
     assert pretrain.fingerprint["world_size"] == 1
     assert pretrain.weights_sha256
+    check_predictions(tracker, trials["long=2"].stages[-1].key, study_videos / "val", storage)
 
     before = attempts(storage)
     again = run_cli("launch", spec, "--address", ray_address)
