@@ -162,6 +162,8 @@ def _print_decode(rates: "DecodeRates") -> None:
 
 
 def _print_remarks(rates: "DecodeRates", ways: list[str]) -> None:
+    from lstcl_platform.video.lent_ffmpeg import COMMAND
+
     if any(not same for file in rates.files for same in file.equal.values()):
         typer.echo("* other pixels than ours, which are those of a full decode")
     for way in ways:
@@ -170,6 +172,9 @@ def _print_remarks(rates: "DecodeRates", ways: list[str]) -> None:
             typer.echo(f"{way} cannot read {len(failed)} videos, the first {failed[0][0]}: {failed[0][1]}")
     for way, why in rates.missing.items():
         typer.echo(f"{way} is left out: {why}")
+    said = [rates.missing.get("torchcodec", ""), *(file.failed.get("torchcodec", "") for file in rates.files)]
+    if any("libtorchcodec" in error for error in said):
+        typer.echo(f"To lend torchcodec PyAV's FFmpeg, begin the command with {COMMAND}")
     speed_up = rates.speed_up_of_preparing()
     if speed_up is not None:
         typer.echo(

@@ -1,8 +1,12 @@
 """Exact frames and clips out of a video file, decoding only the packets they need, in one pass.
 
 A frame is identified by its presentation time, never by counting or by frame rate, so variable frame rates,
-edit lists and B-frames need no special care. What comes out is bit-identical to decoding the whole file and
-then cropping and resizing its frames. Sample aspect ratios are ignored, as in the reference code.
+edit lists and B-frames need no special care; where a file's times cannot be trusted, its frames are counted in
+the order in which a full decode gives them. What comes out is bit-identical to decoding the whole file, turning
+and mirroring its frames for display, and then cropping and resizing them.
+
+Non-square pixels are taken as if they were square, as in the reference code: a clip keeps the stored width and
+height, whatever sample aspect ratio the file states.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ import pytest
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.video.decode_bench import bench_decode
+from lstcl_platform.video.lent_ffmpeg import lend
 from tests.helpers.videos import make_labelled_folder
 
 
@@ -29,3 +30,10 @@ def test_no_video_is_refused(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(UserError, match=r"text.mp4: unreadable"):
         bench_decode([tmp_path], strides=[2], frames=4)
+
+
+def test_ffmpeg_of_pyav_is_lent_under_its_own_names(tmp_path):
+    found = lend(tmp_path / "ffmpeg")
+    names = {link.name.split(".")[0] for link in (tmp_path / "ffmpeg").iterdir()}
+    assert found == 0 or {"libavcodec", "libavformat", "libavutil", "libswscale"} <= names
+    assert all(link.resolve().is_file() for link in (tmp_path / "ffmpeg").iterdir())
