@@ -6,6 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from lstcl_platform.cli import report, results
+from lstcl_platform.cli.launch import _figures
 from lstcl_platform.specs import UserError, build_graph, expand, parse_experiment
 from lstcl_platform.tracking.tracker import Tracker
 from tests.helpers.paper_study import fields_of, open_tracker, record
@@ -143,6 +144,8 @@ def test_compare_shows_the_papers_values(tmp_path: Path) -> None:
     figure = tmp_path / "table2.svg"
     run("compare", "table2_sampling", "--plot", str(figure), "--storage", str(tmp_path))
     assert "<svg" in figure.read_text()
+    kept = {path.name for path in _figures(tracker, "table2_sampling", tmp_path)}
+    assert kept == {"comparison.png", "table2.svg", "table2.png"}, "with the launch's MLflow run"
 
 
 def test_report_is_written_where_it_is_asked_for(store: Path, tmp_path: Path) -> None:
