@@ -69,6 +69,11 @@ def _role(cell: ComparedCell, name: str) -> Any:
     return strides[0] if len(strides) == 1 else None
 
 
+def _ticks(comparison: Comparison, role: str) -> list[int]:
+    """The strides of all cells, finished or not, so that a figure keeps its axis while a sweep is running."""
+    return sorted({found for cell in comparison.cells if (found := _role(cell, role)) is not None})
+
+
 def _is_stride_grid(cells: Sequence[ComparedCell]) -> bool:
     """Whether nothing but the two strides tells the cells apart, and there are two long ones at least."""
     swept = {path.rsplit(".", 1)[-1] for cell in cells for path in cell.cell}
@@ -92,7 +97,7 @@ def _stride_panels(
     if not rows:
         return None
     shown = [cell for members in rows.values() for cell in members]
-    ticks = sorted({_role(cell, "long") for cell in shown})
+    ticks = _ticks(comparison, "long")
     panels = []
     for number, ((short,), members) in enumerate(rows.items()):
         line = _line(members, "long", comparison.metric, number)
@@ -113,7 +118,7 @@ def _curves(cells: Sequence[ComparedCell], comparison: Comparison) -> Drawing:
     """Figure 4: for each tau_S a panel with a curve for each tau_L over the stride of finetuning."""
     lines = _lines([cell for cell in cells if _role(cell, "finetune") is not None], ("short", "long"))
     shown = [cell for members in lines.values() for cell in members]
-    ticks = sorted({_role(cell, "finetune") for cell in shown})
+    ticks = _ticks(comparison, "finetune")
     longs = sorted({long for _, long in lines})
     panels = []
     for short in sorted({short for short, _ in lines}):
