@@ -1,14 +1,13 @@
 """What the first bytes of a compressed picture say: may decoding start here, and does any other picture need it?
 
-H.264 (ISO/IEC 14496-10, clauses 7.3 and 7.4), HEVC (ISO/IEC 23008-2, clauses 7.3.1.2 and 7.4.2.2), MPEG-1/2/4 part 2
-and AV1 are looked into, since FFmpeg marks none of their unreferenced pictures. VP8 and VP9 hand on probabilities and
-motion vectors even from a picture that none refers to, so none of theirs can be left out; of all others, those that the
-container or the codec marks as disposable.
+H.264 (ISO/IEC 14496-10, clauses 7.3 and 7.4), HEVC (ISO/IEC 23008-2, clauses 7.3.1.2 and 7.4.2.2), MPEG-1/2/4 part
+2 are looked into, since FFmpeg marks none of their unreferenced pictures. VP8 and VP9 hand on probabilities and motion
+vectors even from a picture that none refers to, so none of theirs can be left out; of AV1 and all others, those that
+the container or the codec marks as disposable. (AV1's headers tell too, but what SVT-AV1 refers to nowhere is a quarter
+of its packets and the cheapest: reading the headers and leaving these out saved 1 to 6 % of the CPU time.)
 """
 
 from collections.abc import Iterator
-
-from lstcl_platform.video.av1 import AV1Headers
 
 _IDR, _SEI = 5, 6
 _RECOVERY_POINT = 6
@@ -28,12 +27,6 @@ class Bitstream:
         # avcC and hvcC start with version 1 and state the size of NAL lengths; start codes begin with zeros.
         stated = len(extradata) > at > 0 and extradata[0] == 1
         self._length_size = (extradata[at] & 3) + 1 if stated else 0
-        self._av1 = AV1Headers()
-
-    def note(self, keyframe: memoryview) -> None:
-        """Learn from a packet that the container calls a keyframe what the headers of other pictures mean."""
-        if self._codec == "av1":
-            self._av1.note(keyframe)
 
     @property
     def sees_entries(self) -> bool:
@@ -79,8 +72,6 @@ class Bitstream:
                 kinds = self._mpeg_kinds(data)
                 # A packed MPEG-4 packet (DivX) holds a picture and the next one's B-VOP: its order is not its own.
                 return int(set(kinds) == {"B"} and (self._codec != "mpeg4" or len(kinds) == 1))
-            case "av1":
-                return int(self._av1.is_unreferenced(data))
         return 0
 
     def is_shown(self, data: memoryview) -> bool:

@@ -109,7 +109,6 @@ class PacketTable:
             self.shown.append(position)
         if packet.is_keyframe:
             self.keys.append(position)
-            self._bits.note(memoryview(packet))
             self.restarts = self.restarts or (position > 0 and packet.has_sidedata("new_extradata"))
         self._top_layer = max(self._top_layer, self._bits.layer(memoryview(packet)))
         if hold and self._held is not None:
