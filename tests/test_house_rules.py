@@ -26,6 +26,7 @@ COMMANDS = {
     "status",
     "stop",
     "logs",
+    "clean",
     "doctor",
     "compare",
     "report",

@@ -77,6 +77,7 @@ def run(
         again: the command that goes on where this one stopped.
     """
     from lstcl_platform.cli.live import make_view, message_console, progress_console, say
+    from lstcl_platform.orchestration.cluster import ClusterLostError
     from lstcl_platform.orchestration.launch import launch as run_launch
     from lstcl_platform.tracking.patience import StoreAwayError
 
@@ -96,7 +97,7 @@ def run(
             view.close()
             say(console, f"stopped; go on with: {again}")
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except StoreAwayError as error:
+        except (StoreAwayError, ClusterLostError) as error:
             view.close()
             say(console, str(error))
             say(console, f"go on with: {again}")

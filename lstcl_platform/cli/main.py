@@ -7,6 +7,7 @@ import typer
 
 from lstcl_platform.cli import (
     check,
+    clean,
     control,
     doctor,
     embed,
@@ -56,6 +57,7 @@ app.command("resume")(control.resume)
 app.command("status")(results.status)
 app.command("stop")(control.stop)
 app.command("logs")(control.logs)
+app.command("clean")(clean.clean)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(results.compare)
 app.command("report")(report.report)

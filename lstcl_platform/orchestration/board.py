@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 EventKind = Literal[
-    "attempt", "training", "progress", "rows", "bad_video", "warning", "preempted", "retry", "file"
+    "attempt",
+    "training",
+    "progress",
+    "rows",
+    "bad_video",
+    "warning",
+    "preempted",
+    "retry",
+    "stuck",
+    "file",
 ]
 
 
@@ -23,8 +32,8 @@ class Event:
 
     Attributes:
         kind: `attempt` (a driver starts an attempt), `training` (the loop has begun), `progress`, `rows` (metrics),
-            `bad_video`, `warning`, `preempted`, `retry` (an attempt failed, the next one begins), `file` (to be kept
-            with the run).
+            `bad_video`, `warning`, `preempted`, `retry` (an attempt failed, the next one begins), `stuck` (a rank
+            stands still), `file` (to be kept with the run).
         stage: stage key.
         attempt: number of the attempt; events of an attempt that was replaced are ignored.
         rank: rank of the worker, 0 for the driver.

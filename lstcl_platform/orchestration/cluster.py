@@ -38,6 +38,17 @@ _LOCAL_PREFIX = "lstcl-ray-"
 _LOCAL_OBJECT_STORE_SHARE = 0.15
 
 
+class ClusterLostError(Exception):
+    """Ray's head went away while a launch ran; the message is for the user."""
+
+
+def is_cluster_loss(error: BaseException) -> bool:
+    """Whether Ray's own services, or an actor on its head, stopped answering."""
+    from ray.exceptions import RayError
+
+    return isinstance(error, RayError | ConnectionError)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """What a cluster has, or can become.

@@ -1,6 +1,7 @@
 """The driver of a stage: a Tune trainable on the head that runs attempts of one stage until one ends well."""
 
 import json
+import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +9,13 @@ from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import deal_shards
-from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
+from lstcl_platform.orchestration.job import (
+    StageJob,
+    collective_seconds,
+    deal_of,
+    pause_step,
+    samples_of,
+)
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import StorageError, UserError
@@ -110,7 +117,9 @@ def _fit(job: StageJob) -> dict[str, Any]:
             resources_per_worker={"CPU": placement.worker_cpus}
             | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
         ),
-        torch_config=OwnAddressTorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        torch_config=OwnAddressTorchConfig(
+            backend="nccl" if placement.worker_gpus else "gloo", timeout_s=math.ceil(collective_seconds(job))
+        ),
         run_config=train.RunConfig(
             name=f"a{job.attempt}",
             storage_path=folder,

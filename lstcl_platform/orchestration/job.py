@@ -63,6 +63,11 @@ class StageJob:
         return replace(self, attempt=attempt, resume_from=resume_from, start_step=start_step)
 
 
+def collective_seconds(job: StageJob) -> float:
+    """How long a worker of the stage waits for the others."""
+    return 60 * job.stage.spec.resources.collective_timeout_minutes
+
+
 def trained_on(stage: Stage) -> str:
     """Resolved path of the data behind the `train_manifest` of a stage's job."""
     data = stage.spec.data

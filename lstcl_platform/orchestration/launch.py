@@ -9,7 +9,12 @@ from typing import Any, Literal
 
 from lstcl_platform.orchestration.baselines import launch_baselines
 from lstcl_platform.orchestration.board import create_board
-from lstcl_platform.orchestration.cluster import Capacity, connected
+from lstcl_platform.orchestration.cluster import (
+    Capacity,
+    ClusterLostError,
+    connected,
+    is_cluster_loss,
+)
 from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
@@ -89,6 +94,7 @@ def launch(
 
     Raises:
         UserError: wrong input; nothing was run.
+        ClusterLostError: Ray's head went away.
         StoreAwayError: tracking was away for too long; stages have written checkpoints.
         KeyboardInterrupt: the user asked twice, or asked while tracking was away.
     """
@@ -126,6 +132,13 @@ def launch(
                 raise
             view.message(str(error))
             raise KeyboardInterrupt from error
+        except Exception as error:
+            if not is_cluster_loss(error):
+                raise
+            raise ClusterLostError(
+                f"the Ray cluster of this launch is gone ({str(error).strip().partition(chr(10))[0]}): what is "
+                "finished stays, and the rest goes on from its checkpoints"
+            ) from error
 
 
 def _connect(

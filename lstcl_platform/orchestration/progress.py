@@ -10,6 +10,21 @@ from lstcl_platform.specs.stages import StageKind
 StageStatus = Literal["cached", "waiting", "starting", "running", "finished", "failed", "stopped", "skipped"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standstill:
+    """Where a rank stands that does no more steps.
+
+    Attributes:
+        step: steps done.
+        where: file, line and function.
+        waits: for other ranks, as far as that can be seen.
+    """
+
+    step: int
+    where: str
+    waits: bool
+
+
 @dataclass(kw_only=True)
 class StageProgress:
     """Where one stage stands.
@@ -32,6 +47,8 @@ class StageProgress:
         bad_videos: problem text -> times seen.
         error: why it failed, in a line.
         waits_for: the launch that runs it now, when that is another one.
+        nodes: rank -> name of its node.
+        stuck: rank -> where it stands still in this attempt.
         retries: why it was tried again, a line each time.
         lost_drivers: how often the process of its driver died.
     """
@@ -53,6 +70,8 @@ class StageProgress:
     bad_videos: dict[str, int] = field(default_factory=dict)
     error: str = ""
     waits_for: str = ""
+    nodes: dict[int, str] = field(default_factory=dict)
+    stuck: dict[int, Standstill] = field(default_factory=dict)
     retries: list[str] = field(default_factory=list)
     lost_drivers: int = 0
 
@@ -66,6 +85,19 @@ class StageProgress:
         now = time.time() if now is None else now
         rank, at = min(self.heard.items(), key=lambda item: item[1], default=(0, self.began_at))
         return rank, now - at
+
+    def slow_ranks(self) -> str:
+        """Who kept the others waiting, or "": ranks that stand still outside a collective, or that say nothing."""
+        waiting = sorted(rank for rank, stuck in self.stuck.items() if stuck.waits)
+        if not waiting:
+            return ""
+        texts = [
+            f"rank {rank} on {self.nodes.get(rank, 'an unknown node')} "
+            + (f"stood at {self.stuck[rank].where}" if rank in self.stuck else "gave no sign")
+            for rank in sorted(self.nodes)
+            if rank not in waiting
+        ]
+        return f"{', '.join(texts)} while rank {', '.join(map(str, waiting))} waited" if texts else ""
 
     def eta_seconds(self, now: float | None = None) -> float | None:
         """Seconds until the last step at the speed of this attempt so far; None before the second step."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import psutil
 
 from lstcl_platform.orchestration.board import Event
-from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, View
+from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, Standstill, View
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
@@ -226,6 +226,7 @@ class Recorder:
         state.total = event.data["total"]
         state.attempt_dir = event.data["attempt_dir"]
         state.heard = {0: time.time()}
+        state.nodes, state.stuck = {}, {}
         run = self._tracker.begin_stage(
             stage,
             attempt=event.attempt,
@@ -250,6 +251,9 @@ class Recorder:
         )
 
     def _on_progress(self, event: Event, state: StageProgress) -> None:
+        state.nodes[event.rank] = event.data["node"]
+        if event.rank in state.stuck and event.data["step"] > state.stuck[event.rank].step:
+            del state.stuck[event.rank]
         if event.rank == 0:
             state.step = event.data["step"]
             state.total = event.data["total"]
@@ -277,8 +281,17 @@ class Recorder:
         if (run := self._runs.get(event.stage)) is not None:
             self._tracker.note_preemption(run)
 
+    def _on_stuck(self, event: Event, state: StageProgress) -> None:
+        place = event.data
+        state.stuck[event.rank] = Standstill(step=place["step"], where=place["where"], waits=place["waits"])
+        self._view.message(
+            f"{state.kind} {event.stage[:10]}: rank {event.rank} on {place['node']} stands still after step "
+            f"{place['step']} at {place['where']}; stacks: {state.attempt_dir}/rank{event.rank}.log"
+        )
+
     def _on_retry(self, event: Event, state: StageProgress) -> None:
-        self._retried(event.stage, state, event.data["text"])
+        slow = state.slow_ranks()
+        self._retried(event.stage, state, event.data["text"] + (f" ({slow})" if slow else ""))
 
     def _retried(self, key: str, state: StageProgress, text: str) -> None:
         state.retries.append(text)

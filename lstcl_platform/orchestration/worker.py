@@ -3,16 +3,25 @@
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
-from lstcl_platform.orchestration.job import StageJob, deal_of, pause_step, samples_of
+from lstcl_platform.orchestration.job import (
+    StageJob,
+    collective_seconds,
+    deal_of,
+    pause_step,
+    samples_of,
+)
+from lstcl_platform.orchestration.watchdog import Watchdog
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.tracking.secrets import MaskingFormatter
 from lstcl_platform.training.context import StageContext, StageResult
@@ -31,6 +40,12 @@ class BoardReporter:
         self._job = job
         self._rank = rank
         self._pause_step = pause_step
+        self._node = socket.gethostname()
+        self._watchdog = Watchdog(
+            seconds=collective_seconds(job) / 2,
+            tell=lambda place: self._push("stuck", {"node": self._node, **place}),
+            log=Path(job.attempt_dir, f"rank{rank}.log") if "://" not in job.attempt_dir else None,
+        )
         self._last_progress = 0.0
         self._next_check = 0
         self._last_check = (0, time.monotonic())
@@ -42,10 +57,12 @@ class BoardReporter:
 
     def progress(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Tell where this rank is, at most twice a second."""
+        self._watchdog.beat(step)
         now = time.monotonic()
         if now - self._last_progress >= _PROGRESS_SECONDS or step == total:
             self._last_progress = now
-            self._push("progress", {"step": step, "total": total, "metrics": dict(metrics)})
+            told = {"step": step, "total": total, "metrics": dict(metrics), "node": self._node}
+            self._push("progress", told)
 
     def bad_video(self, problem: str) -> None:
         """Name a video that could not be decoded."""
@@ -91,6 +108,7 @@ class BoardReporter:
         """Wait until all that was pushed is on the board: a rank's pushes arrive in order, this one last."""
         import ray
 
+        self._watchdog.close()
         ray.get(self._job.board.push.remote([]))
 
     def _check_interval(self, step: int) -> int:

@@ -32,6 +32,9 @@ class ResourcesSpec(Spec):
     """Videos a worker scores at once in `evaluate`."""
     max_concurrent_stages: PositiveInt | Literal["auto"] = "auto"
     """Stages that may run at the same time; `auto` is what the cluster holds."""
+    collective_timeout_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """How long a worker waits within a step for the others. Then the attempt is given up and tried again, and the slow
+    worker and its node are named; after half that time every worker that stands still writes its stacks to its log."""
     max_failures: int = Field(default=2, ge=0)
     """Further attempts after a stage fails, counted from its newest checkpoint: a failure after progress starts the
     count again, so a long stage outlives any number of lost nodes. Preemptions do not count."""

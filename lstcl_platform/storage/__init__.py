@@ -16,6 +16,7 @@ from lstcl_platform.storage.files import (
     open_write,
     read_bytes,
     repeated,
+    size,
     write_bytes,
 )
 from lstcl_platform.storage.locations import join, local_path, parent
@@ -36,5 +37,6 @@ __all__ = [
     "parent",
     "read_bytes",
     "repeated",
+    "size",
     "write_bytes",
 ]

@@ -76,6 +76,17 @@ def list_names(folder: str) -> list[str]:
     return sorted(info.base_name for info in list_objects(folder, recursive=False))
 
 
+def size(location: str) -> int:
+    """Bytes of a file, or of all files below a folder; 0 when there is nothing."""
+    local = local_path(location)
+    if local is not None:
+        files = [local] if local.is_file() else [path for path in local.rglob("*") if path.is_file()]
+        return sum(path.stat().st_size for path in files)
+    info = object_info(location)
+    found = [info] if info.type == fs.FileType.File else list_objects(location, recursive=True)
+    return sum(entry.size or 0 for entry in found)
+
+
 def object_info(location: str) -> Any:
     """What an object store says of one name: pyarrow's FileInfo; its type is NotFound where there is nothing."""
     filesystem, path = objects.client(location)

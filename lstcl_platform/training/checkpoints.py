@@ -158,7 +158,7 @@ def newest_good(stage_dir: str, *, on_damage: Callable[[str], None] | None = Non
     Raises:
         StorageError: storage is away, which says nothing of the checkpoints.
     """
-    for _, _, uri in _candidates(stage_dir):
+    for _, _, uri in checkpoint_folders(stage_dir):
         try:
             ref = open_checkpoint(uri)
             verify_checkpoint(ref)
@@ -209,7 +209,7 @@ def prune_checkpoints(attempt_dir: str, *, keep: int, started_at: int = 0) -> No
     if current is None:
         raise ValueError(f"{attempt_dir} does not end in a<N>")
     kept: set[int] = set()
-    for attempt, step, uri in _candidates(stage_dir):
+    for attempt, step, uri in checkpoint_folders(stage_dir):
         if attempt > current:
             continue
         complete = storage.exists(storage.join(uri, MARKER))
@@ -230,7 +230,7 @@ def _attempts(stage_dir: str) -> list[int]:
     return [n for n in map(_attempt_number, storage.list_names(stage_dir)) if n is not None]
 
 
-def _candidates(stage_dir: str) -> list[tuple[int, int, str]]:
+def checkpoint_folders(stage_dir: str) -> list[tuple[int, int, str]]:
     """(attempt, step, folder) of all checkpoints, complete or not: most steps first, then latest attempt."""
     found = []
     for attempt in _attempts(stage_dir):

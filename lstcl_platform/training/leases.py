@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from lstcl_platform.training import storage
+from lstcl_platform import storage
 
 LEASE_SECONDS = 60.0
 RENEWALS_A_LEASE = 6

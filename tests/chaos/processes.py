@@ -95,30 +95,34 @@ class RayNodes:
         self.address = f"127.0.0.1:{self._port}"
         self.head: Server
         self.nodes: list[Server] = []
+        self._node_ids: list[str] = []
+        self._client: Any = None
 
     def up(self) -> None:
         """Start head and one node."""
-        self._clients: Any = None
+        self._client = None
         self.head = self._start("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false")
-        wait_until(lambda: self._answers(), "the Ray head")
+        wait_until(self._answers, "the Ray head")
         self.add_node()
 
     def add_node(self) -> None:
-        before = set(self.node_ids())
+        before = self._alive()
         self.nodes.append(self._start(f"--address={self.address}", f"--num-cpus={self._cpus}"))
-        wait_until(lambda: set(self.node_ids()) - before, "a Ray node")
+        (new,) = wait_until(lambda: self._alive() - before, "a Ray node")
+        self._node_ids.append(new)
 
     def kill_node(self) -> None:
+        """Kill the oldest node."""
+        self._node_ids.pop(0)
         self.nodes.pop(0).kill()
 
     def drain_node(self, seconds: int) -> None:
-        """As a cloud that says when it takes the node away."""
+        """Say that the oldest node will be taken away in `seconds`, as a cloud does."""
         from ray.core.generated import autoscaler_pb2
 
-        (node,) = self.node_ids() - self._head_ids
         deadline = time.time_ns() // 1_000_000 + seconds * 1000
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-        accepted, why = self._gcs().drain_node(node, reason, "the test takes it", deadline)
+        accepted, why = self._gcs().drain_node(self._node_ids[0], reason, "the test takes it", deadline)
         assert accepted, why
 
     def down(self) -> None:
@@ -126,36 +130,28 @@ class RayNodes:
             if server.process.is_running():
                 server.kill()
         self.nodes.clear()
+        self._node_ids.clear()
 
     def processes(self, title: str) -> list[psutil.Process]:
         return [found for server in (self.head, *self.nodes) for found in server.processes(title)]
 
-    def node_ids(self) -> set[str]:
+    def _alive(self) -> set[str]:
         """Ids of all nodes that are alive."""
-        found = {node["NodeID"] for node in self._gcs_nodes()}
-        if len(found) == 1 and not self.nodes:
-            self._head_ids = found
-        return found
-
-    def _gcs_nodes(self) -> list[dict[str, Any]]:
-        return [
-            {"NodeID": node.node_id.hex()}
-            for node in self._gcs().get_all_node_info().values()
-            if node.state == 0  # ALIVE
-        ]
+        nodes = self._gcs().get_all_node_info().values()
+        return {node.node_id.hex() for node in nodes if node.state == 0}
 
     def _gcs(self) -> Any:
         from ray._raylet import GcsClient
 
-        if self._clients is None:
-            self._clients = GcsClient(address=self.address)
-        return self._clients
+        if self._client is None:
+            self._client = GcsClient(address=self.address)
+        return self._client
 
     def _answers(self) -> bool:
         self.head.check(self._folder / "ray.log")
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1):
-                return len(self.node_ids()) == 1
+                return len(self._alive()) == 1
         except Exception:  # not yet up: gRPC has errors of many kinds
             return False
 

@@ -71,6 +71,10 @@ class Store:
             found[key] = max(found.get(key, 0), (step or 0) + (status == "FINISHED"))
         return found
 
+    def attempts(self) -> dict[str, str]:
+        """Number of the newest attempt of each stage run."""
+        return dict(self._rows("SELECT run_uuid, value FROM tags WHERE key = 'lstcl.attempt'"))
+
     def running(self) -> tuple[str, str]:
         """Kind and key of the stage that runs now, or empty."""
         rows = self._rows(
@@ -107,6 +111,10 @@ class Store:
         return found
 
 
+Fault = Callable[["DisturbedSweep"], int | None]
+"""Breaks something; returns the exit code of the launch if that ended it, and it was launched again."""
+
+
 class DisturbedSweep:
     """A launch on `nodes` that goes on, by being launched again where it must, until all is done.
 
@@ -118,8 +126,8 @@ class DisturbedSweep:
     """
 
     def __init__(self, spec: Path, *, nodes: RayNodes, store: Store, log: Path) -> None:
-        self._spec = spec
         self.nodes = nodes
+        self.command = ("launch", spec, "--address", nodes.address)
         self.store = store
         self._log = log
         self._launches = 0
@@ -130,7 +138,7 @@ class DisturbedSweep:
     def launch(self) -> None:
         self._launches += 1
         log = self._log.with_suffix(f".{self._launches}")
-        self.launched = Launched("launch", self._spec, "--address", self.nodes.address, log=log)
+        self.launched = Launched(*self.command, log=log)
 
     def text(self) -> str:
         logs = [self._log.with_suffix(f".{number}") for number in range(1, self._launches + 1)]
@@ -161,19 +169,23 @@ class DisturbedSweep:
     def is_over(self) -> bool:
         return self.launched.process.poll() is not None
 
-    def disturb(self, name: str, fault: Callable[["DisturbedSweep"], int | None]) -> None:
-        """Do `fault` now, and note what it cost."""
+    def disturb(self, name: str, fault: Fault, *, restarts: bool = True) -> None:
+        """Do `fault` now, and note what it cost.
+
+        Rows of the attempt that it ends may still be on their way: only steps after the next attempt began count.
+        """
         kind, key = self.store.running()
-        before, began = self.store.steps(), time.monotonic()
+        before, began, attempts = self.store.steps(), time.monotonic(), self.store.attempts()
         resumed = self.text().count("goes on from step")
         code = fault(self)
-        total = sum(before.values())
+        if restarts:
+            self._until(lambda: self.store.attempts() != attempts, f"the next attempt after: {name}")
+        total = self.steps() if restarts else sum(before.values())
         self._until(lambda: self.steps() > total, f"a new step after: {name}")
         seconds = time.monotonic() - began
         lines = [line for line in self.text().splitlines() if "goes on from step" in line][resumed:]
         starts = [int(line.split("goes on from step ")[1].split()[0]) for line in lines if key[:10] in line]
-        started_again = code is not None or bool(starts) or "trying again" in self.launched.log.read_text()
-        repeated = before.get(key, 0) - starts[0] if starts else before.get(key, 0) if started_again else 0
+        repeated = before.get(key, 0) - starts[0] if starts else before.get(key, 0) if restarts else 0
         cost = Cost(fault=name, during=kind, recovered=seconds, repeated=max(0, repeated), exit_code=code)
         self.costs.append(cost)
         print(f"{cost}", flush=True)
@@ -212,7 +224,7 @@ def kill_process(title: str) -> Callable[[DisturbedSweep], None]:
     return fault
 
 
-RANDOM_FAULTS: Mapping[str, Callable[[DisturbedSweep], int | None]] = {
+RANDOM_FAULTS: Mapping[str, Fault] = {
     "SIGKILL of the launcher": kill_launcher,
     "SIGKILL of a training worker": kill_process("RayTrainWorker"),
     "a node dies": kill_node,

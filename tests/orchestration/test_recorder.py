@@ -227,12 +227,28 @@ def test_closing_after_an_interruption_marks_running_stages_and_their_trial(case
 
 def test_the_rank_that_was_silent_longest_is_the_one_named(case):
     case.begin(case.pretrain)
-    case.recorder.handle([case.event("progress", rank=1, step=1, total=4, metrics={})])
+    case.recorder.handle([case.event("progress", rank=1, step=1, total=4, metrics={}, node="b")])
     state = case.recorder.progress.stages[case.pretrain]
     state.heard[0] -= 40
     rank, seconds = state.silent()
     assert rank == 0
     assert 39 < seconds < 60
+
+
+def test_the_rank_that_kept_the_others_waiting_is_named_with_its_node(case):
+    case.begin(case.pretrain)
+    for rank in range(3):
+        step = {"step": 1, "total": 4, "metrics": {}, "node": f"node-{rank}"}
+        case.recorder.handle([case.event("progress", rank=rank, **step)])
+    waits = {"step": 1, "where": "distributed_c10d.py:12 all_reduce", "waits": True}
+    case.recorder.handle([case.event("stuck", rank=0, node="node-0", **waits)])
+    asleep = {"step": 1, "where": "user.py:3 read", "waits": False}
+    case.recorder.handle([case.event("stuck", rank=2, node="node-2", **asleep)])
+    case.recorder.handle([case.event("retry", text="attempt 1 failed, trying again: timed out")])
+    said = case.view.messages[-1]
+    assert "rank 1 on node-1 gave no sign" in said
+    assert "rank 2 on node-2 stood at user.py:3 read while rank 0 waited" in said
+    assert any("rank 2 on node-2 stands still after step 1" in text for text in case.view.messages)
 
 
 def test_a_board_gives_each_event_once_in_order():
