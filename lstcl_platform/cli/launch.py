@@ -162,7 +162,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
         say(told, f"what is finished stays; try the rest again with: {again}")
         raise typer.Exit(EXIT_FAILED)
     told = progress_console()
-    say(told, f"Next: lstcl-platform compare {' '.join(names)} --plot comparison.png")
+    say(told, f"Next: lstcl-platform report {' '.join(names)} -o report.html")
     say(
         told,
         f"All runs and curves: mlflow ui --backend-store-uri {outcome.tracker.uri} "
