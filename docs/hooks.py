@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -23,9 +24,11 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
-    pages = {"commands.md": commands_page(), "fields.md": fields_page()}
-    if CLUSTER_README.is_file():
-        pages["clusters.md"] = CLUSTER_README.read_text()
+    pages = {
+        "commands.md": commands_page(),
+        "fields.md": fields_page(),
+        "clusters.md": CLUSTER_README.read_text(),
+    }
     for name, text in pages.items():
         if (known := files.get_file_from_path(name)) is not None:
             files.remove(known)
@@ -175,19 +178,26 @@ def _parameter(parameter: Any) -> str:
     """A row of a command's table."""
     is_option = parameter.param_type_name == "option"
     name = ", ".join([*parameter.opts, *parameter.secondary_opts]) if is_option else _metavar(parameter)
-    metavar = f" {_metavar(parameter)}" if is_option and not parameter.is_flag else ""
+    value = f" {_metavar(parameter)}" if is_option and not parameter.is_flag else ""
     default = parameter.default
-    shown = "" if default in (None, False, (), []) or not is_option else f" Default: `{default}`."
+    shown = "" if default in (None, False, True, (), []) or not is_option else f" Default: `{default}`."
     envvar = f" Environment: `{parameter.envvar}`." if parameter.envvar else ""
-    return f"| `{name}{_cell(metavar)}` | {_cell(parameter.help or '')}{shown}{envvar} |"
+    return f"| `{name}{value}` | {_cell(parameter.help or '')}{shown}{envvar} |"
 
 
 def _metavar(parameter: Any) -> str:
     """What stands for the value of an argument or option."""
-    kind = getattr(parameter, "type", None)
-    choices = "|".join(map(str, getattr(kind, "choices", ())))
-    fallback = kind.name if kind is not None and parameter.param_type_name == "option" else parameter.name
-    return str(parameter.metavar or choices or fallback.upper())
+    choices = " or ".join(_choices(parameter.type_descriptor.annotation))
+    return str(parameter.metavar or choices or parameter.name.upper()).replace("|", " or ")
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Words that an option of this type takes; none where it takes any."""
+    if isinstance(annotation, type):
+        return [member.value for member in annotation] if issubclass(annotation, Enum) else []
+    if get_origin(annotation) is Literal:
+        return [str(value) for value in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _choices(part)]
 
 
 def _paragraphs(text: str) -> list[str]:

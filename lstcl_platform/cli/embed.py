@@ -66,8 +66,7 @@ def embed(
         with progress_bar(f"Embedding {source}") as progress:
             found = embed_videos(weights.file, manifest, spec=spec, address=address, progress=progress)
     write_features(found, output, spec=spec)
-    width = found.table.schema.field("features").type.list_size
-    typer.echo(f"features  {output}: {len(found.table)} videos, {width} numbers each")
+    typer.echo(f"features  {output}: {len(found.table)} videos, {found.width} numbers each")
     typer.echo(f"model     {described(spec)}")
     if sheet is not None:
         from lstcl_platform.results.neighbours import draw_neighbours, nearest

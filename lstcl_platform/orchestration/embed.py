@@ -42,6 +42,11 @@ class Embedded:
     root: Place
 
     @property
+    def width(self) -> int:
+        """Numbers of a feature; 0 where no video could be read."""
+        return max((len(row) for row in self.table["features"] if row.is_valid), default=0)
+
+    @property
     def problems(self) -> list[tuple[str, str]]:
         """(path, problem) of every video without features."""
         pairs = zip(self.table["path"].to_pylist(), self.table["problem"].to_pylist(), strict=True)
@@ -190,16 +195,16 @@ def _manifest_bytes(manifest: Manifest) -> bytes:
 def _table(manifest: Manifest, found: NDArray[np.float32] | None, bad: dict[int, str]) -> pa.Table:
     place = {int(row): position for position, row in enumerate(manifest.usable)}
     problems = [bad.get(row) or problem for row, problem in enumerate(manifest.table["problem"].to_pylist())]
-    width = 0 if found is None else found.shape[1]
     features = [
         None if problem or found is None else found[place[row]] for row, problem in enumerate(problems)
     ]
+    # Not lists of a fixed size: pyarrow writes those with a null to Parquet, and cannot read them back.
     return pa.table(
         {
             "path": manifest.table["path"],
             "label": manifest.table["label"],
             "label_name": manifest.table["label_name"],
-            "features": pa.array(features, pa.list_(pa.float32(), width or -1)),
+            "features": pa.array(features, pa.list_(pa.float32())),
             "problem": pa.array(problems, pa.string()),
         }
     )
