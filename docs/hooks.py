@@ -69,7 +69,16 @@ def commands_page() -> str:
         "Exit codes: 0 done, 1 a stage failed or a video could not be read, 2 the input is wrong, 130 interrupted.",
         "",
     ]
-    for name, command in commands(get_command(app)):
+    group = get_command(app)
+    everywhere = [_parameter(parameter) for parameter in group.params if parameter.name != "help"]
+    lines += [
+        "## For every command",
+        "",
+        "Before the command's name: `lstcl-platform --quiet plan SPEC`.",
+        "",
+    ]
+    lines += ["| option | meaning |", "|---|---|", *everywhere, ""]
+    for name, command in commands(group):
         context = command.context_class(command, info_name=f"lstcl-platform {name}")
         lines += [f"## {name}", "", *_paragraphs(command.help or ""), "", "```text"]
         lines += [command.get_usage(context).removeprefix("Usage: "), "```", ""]
