@@ -25,7 +25,8 @@ def test_rates_are_measured_also_past_the_end_of_a_short_study(spec, ray_address
     assert rates["stream_per_cpu"] == pytest.approx(rates["stream"] / rates["decode_cpus"])
     assert rates["alone_cpu"] > 0.8 * rates["alone"]
     assert rates["first_batch_seconds"] > 0
-    assert rates["sample_bytes"] == 2 * 4 * 32 * 32 * 3 + 2 * 4 * 15 + 3 * 8 + 4
+    pixels = 2 * 4 * 32 * 32 * 3
+    assert pixels < rates["sample_bytes"] < pixels + 200
     assert 0 < rates["added_cpu_ms"] < 1000
     assert not (spec.parent / "runs" / "mlflow.db").exists()
 
