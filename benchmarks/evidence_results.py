@@ -226,7 +226,7 @@ def plot(studies: Mapping[str, Study], baselines: Mapping[str, Mapping[str, floa
 def tables(experiment: str, study: Study, baselines: Mapping[str, float]) -> list[str]:
     """Lines of Markdown about one experiment."""
     if not study:
-        return [f"### {experiment}", "", "No seed is complete.", ""]
+        return [f"### {experiment}", "", "No seed is complete yet, so nothing can be said.", ""]
     first = next(scores for ways in study.values() for scores in ways.values())
     persons = first.persons
     whose = f" of {len(set(persons))} persons" if persons else ""
