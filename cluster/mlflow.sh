@@ -33,7 +33,8 @@ fi
 
 if ! curl --silent --fail "http://127.0.0.1:$port/health" >/dev/null; then
   mkdir -p "$shared/artifacts"
-  nohup setsid "$environment/bin/mlflow" server --host 127.0.0.1 --port "$port" \
+  # Its job runner is for evaluations on the server, ten processes that nothing here asks for.
+  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false nohup setsid "$environment/bin/mlflow" server --host 127.0.0.1 --port "$port" \
     --backend-store-uri "postgresql+psycopg:///mlflow?host=$sockets" \
     --serve-artifacts --artifacts-destination "$shared/artifacts" >"$shared/mlflow.log" 2>&1 </dev/null &
   for _ in $(seq 120); do
