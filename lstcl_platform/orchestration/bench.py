@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
-from lstcl_platform.orchestration.ingest import Batch, Deal, Decode, checked_batches, deal_shards
+from lstcl_platform.orchestration.deal import Deal
+from lstcl_platform.orchestration.decode_chunk import Decode
+from lstcl_platform.orchestration.ingest import Batch, checked_batches, deal_shards
 from lstcl_platform.orchestration.job import Samples, StageJob, deal_of, samples_of, trained_on
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.orchestration.prepare import prepare_data

@@ -8,9 +8,8 @@ A decoded chunk stays one row, whose cells are arrays over its samples: Ray may 
 the deal of chunks to ranks still cannot shift.
 """
 
-import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +19,13 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
-from lstcl_platform.orchestration.chunk_source import (
-    CHUNK_COLUMN,
-    SOURCE_BLOCK_BYTES,
-    ChunkSource,
-    hold_to_share,
-)
+from lstcl_platform.orchestration.chunk_source import SOURCE_BLOCK_BYTES, ChunkSource, hold_to_share
+from lstcl_platform.orchestration.deal import Deal
+from lstcl_platform.orchestration.decode_chunk import Decode, DecodeChunk, from_cells
+from lstcl_platform.orchestration.ledger import NoLedger
+from lstcl_platform.video.sample_reads import Patience, Verdicts
 
 Batch = Mapping[str, NDArray[Any]]
-Decode = Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
 
 SOURCE_CPUS = 0
 """Reserved by the one source task, which sleeps nearly always. With any share of a CPU, Ray sets CPUs of the stage
@@ -40,69 +37,6 @@ MAX_DECODE_RETRIES = 3
 MAX_CHUNKS_AN_EXECUTOR = 500_000
 """Chunks until a training stage starts a new executor. Ray's core keeps 3 to 4 KB of every finished task in the process
 that submitted it, for as long as that process lives: 2 GB at this many."""
-
-MAX_CHUNK = 16
-"""Samples a decode task: enough that task overhead stays under a few percent, few enough to spread over the cores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deal:
-    """How chunks of the stream map to positions of the plan.
-
-    A global step takes `global_batch` positions, split first into `accumulation` micro-batches and then over `world`
-    ranks, so that a micro-batch holds the same samples for every number of ranks. Chunks go to the ranks in turn:
-    chunk i to rank i mod world.
-
-    Attributes:
-        global_batch: positions a step.
-        world: number of ranks; divides global_batch / accumulation.
-        accumulation: micro-batches a step.
-        start_step: step of the first chunk (0-based); a resumed stage starts where its checkpoint ended.
-        steps: steps in all, from step 0.
-    """
-
-    global_batch: int
-    world: int
-    accumulation: int = 1
-    start_step: int = 0
-    steps: int
-
-    @property
-    def rank_batch(self) -> int:
-        """Samples a rank receives for one step."""
-        return self.global_batch // self.world
-
-    @property
-    def chunk(self) -> int:
-        """Samples of a chunk: the largest divisor of the rank's batch up to MAX_CHUNK."""
-        return max(d for d in range(1, MAX_CHUNK + 1) if self.rank_batch % d == 0)
-
-    @property
-    def chunks_per_batch(self) -> int:
-        """Chunks that make one rank's batch."""
-        return self.rank_batch // self.chunk
-
-    @property
-    def chunks(self) -> int:
-        """Chunks of the stream from `start_step` to the end."""
-        return (self.steps - self.start_step) * self.chunks_per_batch * self.world
-
-    def positions(self, chunk: int) -> NDArray[np.int64]:
-        """Plan positions of the samples in a chunk, in order. Shape (self.chunk,)."""
-        round_, rank = divmod(chunk, self.world)
-        step, part = divmod(round_, self.chunks_per_batch)
-        slots = part * self.chunk + np.arange(self.chunk, dtype=np.int64)
-        return self._place(step, rank, slots)
-
-    def expected(self, rank: int, step: int) -> NDArray[np.int64]:
-        """Positions that `rank` must receive as its `step`-th batch after `start_step` (0-based), in order."""
-        return self._place(step, rank, np.arange(self.rank_batch, dtype=np.int64))
-
-    def _place(self, step: int, rank: int, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        micro_rank = self.rank_batch // self.accumulation
-        micro, inside = np.divmod(slots, micro_rank)
-        base = (self.start_step + step) * self.global_batch
-        return base + micro * (micro_rank * self.world) + rank * micro_rank + inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,50 +56,44 @@ class DecodeShare:
     label_selector: Mapping[str, str]
 
 
-class DecodeChunk:
-    """Map function of the dataset: the number of a chunk -> its decoded samples, as one row of arrays."""
-
-    def __init__(self, decode: Decode, deal: Deal) -> None:
-        self._decode = decode
-        self._deal = deal
-
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Decode one chunk; every cell of the row is an array over its samples."""
-        import torch
-
-        # Decode tasks run side by side, one a core: a resize that spread over all cores would only get in their way.
-        torch.set_num_threads(1)
-        samples = self._decode(self._deal.positions(int(batch[CHUNK_COLUMN][0])))
-        return {name: _as_cell(values) for name, values in samples.items()}
-
-
-def _as_cell(values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind in "OU":  # text of variable length has no tensor form in Arrow
-        return np.array([json.dumps([str(value) for value in values])])
-    return values[None]
-
-
-def _from_cells(cells: NDArray[Any]) -> NDArray[Any]:
-    if cells.dtype.kind in "OU":
-        return np.array([text for cell in cells for text in json.loads(cell)], dtype=object)
-    return cells.reshape(-1, *cells.shape[2:])
-
-
-def deal_shards(decode: Decode, *, deal: Deal, share: DecodeShare) -> "list[DataIterator]":
+def deal_shards(
+    decode: Decode,
+    *,
+    deal: Deal,
+    share: DecodeShare,
+    verdicts: Verdicts | None = None,
+    patience: Patience | None = None,
+) -> "list[DataIterator]":
     """The stream of decoded chunks of one stage, as one iterator a rank: one source task, then decode tasks.
 
     Ray's own way to hand a dataset to the workers of a trainer (`datasets=`, split with `equal=True`) drops rows to
     equalise; with one row a block and preserved order the plain split is exactly round-robin. And the executor's
     process starts here, beside those of the trainer, instead of after them.
+
+    Args:
+        decode: positions -> samples.
+        deal: which chunks there are.
+        share: what decoding may take.
+        verdicts: the stage's ledger of bad videos; None keeps none.
+        patience: with native code; None takes the usual.
     """
-    return list(stream(decode, deal=deal, share=share).streaming_split(deal.world, equal=False))
+    chunks = stream(decode, deal=deal, share=share, verdicts=verdicts, patience=patience)
+    return list(chunks.streaming_split(deal.world, equal=False))
 
 
-def stream(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
+def stream(
+    decode: Decode,
+    *,
+    deal: Deal,
+    share: DecodeShare,
+    verdicts: Verdicts | None = None,
+    patience: Patience | None = None,
+) -> "Dataset":
     """The chunks of a stage in order, as a lazy dataset whose executor keeps to `share`."""
     from ray.data import ExecutionOptions, ExecutionResources
 
-    dataset = _decoded_chunks(decode, deal=deal, share=share)
+    decode_chunk = DecodeChunk(decode, deal, verdicts=verdicts or NoLedger(), patience=patience or Patience())
+    dataset = _decoded_chunks(decode_chunk, share=share)
     dataset.context.target_max_block_size = SOURCE_BLOCK_BYTES
     hold_to_share(dataset.context)
     dataset.context.execution_options = ExecutionOptions(
@@ -178,16 +106,18 @@ def stream(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
     return dataset
 
 
-def _decoded_chunks(decode: Decode, *, deal: Deal, share: DecodeShare) -> "Dataset":
+def _decoded_chunks(decode_chunk: DecodeChunk, *, share: DecodeShare) -> "Dataset":
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
-    source = ray.data.read_datasource(ChunkSource(deal.chunks), num_cpus=SOURCE_CPUS, override_num_blocks=1)
+    source = ray.data.read_datasource(
+        ChunkSource(decode_chunk.chunks), num_cpus=SOURCE_CPUS, override_num_blocks=1
+    )
     with warnings.catch_warnings():
         # No named parameter takes the place of max_retries yet.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return source.map_batches(
-            DecodeChunk(decode, deal),
+            decode_chunk,
             batch_size=1,
             num_cpus=share.task_cpus,
             max_retries=MAX_DECODE_RETRIES,
@@ -205,7 +135,7 @@ def checked_batches(shard: "DataIterator", *, deal: Deal, rank: int, prefetch: i
     )
     step = -1
     for step, cells in enumerate(stream):
-        batch = {name: _from_cells(values) for name, values in cells.items()}
+        batch = {name: from_cells(values) for name, values in cells.items()}
         expected = deal.expected(rank, step)
         if not np.array_equal(batch["position"], expected):
             raise RuntimeError(

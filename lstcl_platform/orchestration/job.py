@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR, Deal
+from lstcl_platform.orchestration.deal import Deal
+from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR
 from lstcl_platform.orchestration.preflight import Placement
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.specs.stages import TESTS, Stage

@@ -11,7 +11,7 @@ height, whatever sample aspect ratio the file states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -69,6 +69,7 @@ def decode_clips(
     size: int,
     target_fps: float | None,
     expected_frames: int | None = None,
+    count: Callable[[int], object] | None = None,
 ) -> list[Frames]:
     """Cut clips out of a video in one decoding pass.
 
@@ -86,6 +87,7 @@ def decode_clips(
             filter, from uint8 to uint8.
         target_fps: Time grid in frames a second; None: positions are native frames.
         expected_frames: Shown frames that the file must have.
+        count: Told how many frames the decoder put out.
 
     Returns:
         uint8 RGB (T, size, size, 3) for each clip.
@@ -94,9 +96,9 @@ def decode_clips(
         DecodeError: The file is damaged, has another length, or a crop lies outside the frame.
     """
     with open_video(path) as video:
-        count = len(video.index)
-        if expected_frames is not None and count != expected_frames:
-            raise DecodeError(str(path), f"{count} frames, expected {expected_frames}: the file has changed")
+        shown = len(video.index)
+        if expected_frames is not None and shown != expected_frames:
+            raise DecodeError(str(path), f"{shown} frames, expected {expected_frames}: the file has changed")
         chosen = [video.frames_at(clip.positions, target_fps=target_fps) for clip in clips]
         uses: dict[int, list[tuple[int, int]]] = {}
         for number, indices in enumerate(chosen):
@@ -116,7 +118,9 @@ def decode_clips(
                     clip = cut[number] = np.empty((len(chosen[number]), *pixels.shape), dtype=np.uint8)
                 clip[slot] = pixels
 
-        video.decode(list(uses), take)
+        decoded = video.decode(list(uses), take)
+    if count is not None:
+        count(decoded)
     return [
         _finish(pixels, size=size, flip=clip.flip)
         for pixels, clip in zip(cut, clips, strict=True)

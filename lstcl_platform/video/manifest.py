@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -255,15 +255,23 @@ def _check_content(table: pa.Table, said: dict[bytes, bytes], path: Place) -> No
         raise UserError(f"{path}: not a video manifest: a row has no path")
 
 
-def check_usable(manifest: Manifest, *, max_bad_fraction: float) -> None:
+def check_usable(
+    manifest: Manifest, *, max_bad_fraction: float, found: Mapping[str, str] | None = None
+) -> None:
     """Refuse a dataset of which too much is unusable.
+
+    Args:
+        manifest: The dataset.
+        max_bad_fraction: Share of its videos that may be.
+        found: Path -> problem of usable videos that have turned out bad.
 
     Raises:
         UserError: More than `max_bad_fraction` of the videos have a problem; names the first three.
     """
-    bad = len(manifest.problems)
+    problems = [*(found or {}).items(), *manifest.problems]
+    bad = len(problems)
     if bad > max_bad_fraction * len(manifest):
-        first = "; ".join(f"{path}: {problem}" for path, problem in manifest.problems[:3])
+        first = "; ".join(f"{path}: {problem}" for path, problem in problems[:3])
         raise UserError(
             f"{manifest.root}: {bad} of {len(manifest)} videos cannot be used, more than "
             f"data.max_bad_fraction ({max_bad_fraction:g}) allows: {first}{'; ...' if bad > 3 else ''}"

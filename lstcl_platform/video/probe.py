@@ -53,7 +53,7 @@ def probe(path: Place, *, thorough: bool = False) -> Probe:
     try:
         status = path.stat()
         content = whole_content(path)
-        digest = _digest(path) if content is None else hashlib.sha256(content).hexdigest()
+        digest = file_digest(path) if content is None else hashlib.sha256(content).hexdigest()
     except FileNotFoundError:
         return Probe(problem="missing: no such file")
     except StorageError:
@@ -74,7 +74,8 @@ def probe(path: Place, *, thorough: bool = False) -> Probe:
         return replace(facts, problem=error.reason if plain else f"unreadable: {error.reason}")
 
 
-def _digest(path: Place) -> str:
+def file_digest(path: Place) -> str:
+    """SHA-256 of a file's content, hexadecimal; raises OSError."""
     fold = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

@@ -1,5 +1,6 @@
 """Clips of training and of test videos in one stream, for protocols that compare frozen features."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import EvaluateSpec, Indexing, Timing
+from lstcl_platform.video.sample_reads import Read, read_checked
 from lstcl_platform.video.samples import Batch, EvaluateSamples
 
 TRAIN_SPLIT, TEST_SPLIT = 0, 1
@@ -37,7 +39,12 @@ class ProbeSamples:
         self.videos = self.train.videos + self.test.videos
         self.num_classes = self.train.num_classes
 
-    def __call__(self, positions: npt.NDArray[np.int64]) -> Batch:
+    @property
+    def digest(self) -> str:
+        """Of both manifests."""
+        return hashlib.sha256(f"{self.train.digest}\n{self.test.digest}".encode()).hexdigest()
+
+    def __call__(self, positions: npt.NDArray[np.int64], *, read: Read = read_checked) -> Batch:
         """Decode the clips of the videos at `positions`.
 
         Returns:
@@ -51,7 +58,7 @@ class ProbeSamples:
             (TEST_SPLIT, self.test, is_test, self.train.videos),
         ):
             if chosen.any():
-                part = samples(positions[chosen] - first)
+                part = samples(positions[chosen] - first, read=read)
                 parts.append(part | {"split": np.full(len(part["video"]), split, dtype=np.int64)})
         order = np.argsort(np.argsort(is_test, kind="stable"), kind="stable")
         batch = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}

@@ -66,8 +66,11 @@ class OpenVideo:
         ticks = self.index.times[indices] - self.index.times[0]
         return np.asarray(ticks * float(self.stream.time_base or Fraction(1)))
 
-    def decode(self, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> None:
+    def decode(self, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> int:
         """Decode what the shown frames `wanted` need and hand each of them to `take`, in any order.
+
+        Returns:
+            Frames that the decoder put out until the last wanted one.
 
         Raises:
             DecodeError: One of them cannot be decoded, or damage or a change of size came up on the way.
@@ -93,7 +96,7 @@ class OpenVideo:
                     if shown is not None:
                         take(shown, frame)
                 if not by_key:
-                    return
+                    return counter
         first = min(by_key.values())
         raise DecodeError(self.path, f"frame {first} and {len(by_key) - 1} others cannot be decoded")
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstcl_platform.orchestration.ingest import MAX_CHUNK, Deal
+from lstcl_platform.orchestration.deal import MAX_CHUNK, Deal
 
 
 @st.composite
