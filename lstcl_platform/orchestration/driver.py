@@ -16,6 +16,7 @@ from lstcl_platform.orchestration.job import (
     pause_step,
     samples_of,
 )
+from lstcl_platform.orchestration.ledger import Ledger
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import StorageError, UserError
@@ -99,7 +100,10 @@ def _fit(job: StageJob) -> dict[str, Any]:
     samples = samples_of(job)
     deal = deal_of(job, samples)
     # A checkpoint that already holds the last step leaves nothing to decode.
-    shards = deal_shards(samples, deal=deal, share=placement.decode) if deal.chunks else None
+    shards = None
+    if deal.chunks:
+        ledger = Ledger.open(job.stage_dir)
+        shards = deal_shards(samples, deal=deal, share=placement.decode, verdicts=ledger)
 
     # Only now: while this imports torch, the process of the executor starts.
     from ray import train

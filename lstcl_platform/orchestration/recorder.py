@@ -175,14 +175,15 @@ class Recorder:
     def _finish(self, key: str, state: StageProgress, result: Mapping[str, Any]) -> FinishedStage:
         self._tracker.finish_stage(
             self._runs[key],
-            metrics=result["metrics"] | {"bad_videos": float(sum(state.bad_videos.values()))},
+            metrics={"bad_videos": float(result["bad_videos"]), **result["metrics"]},
             weights=result["weights"],
             weights_digest=result["weights_digest"],
             checkpoint=result["checkpoint"],
             state_digest=result["state_digest"],
             predictions=result["predictions"],
             fingerprint=result["fingerprint"],
-            artifacts=_small_local(result["weights"], result["predictions"]),
+            dataset_digest=result["dataset_digest"],
+            artifacts=_small_local(result["weights"], result["predictions"], result["bad_videos_table"]),
         )
         state.status = "finished"
         state.step = max(state.step, int(result["steps"]))

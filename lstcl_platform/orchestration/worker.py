@@ -15,12 +15,14 @@ from typing import Any
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
 from lstcl_platform.orchestration.job import (
+    Samples,
     StageJob,
     collective_seconds,
     deal_of,
     pause_step,
     samples_of,
 )
+from lstcl_platform.orchestration.ledger import Ledger
 from lstcl_platform.orchestration.watchdog import Watchdog
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.tracking.secrets import MaskingFormatter
@@ -133,7 +135,8 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
         config: `job`, a StageJob, and `shards`, the stream of each rank, or None when no step is left.
 
     Returns:
-        The stage's result as a dict; Train hands rank 0's to the driver.
+        The stage's result as a dict, once it is finished with what `_of_data` tells; Train hands rank 0's to the
+        driver.
     """
     from ray import train
 
@@ -150,7 +153,24 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
     result = asdict(_run(job, context, batches, videos=samples.videos))
     reporter.flush()  # the result travels by another way, and must not overtake its last rows
+    if rank == 0 and result["status"] == "finished":
+        result |= _of_data(job, samples)
     return result
+
+
+def _of_data(job: StageJob, samples: Samples) -> dict[str, Any]:
+    """What a stage was effectively trained or tested on.
+
+    Returns:
+        dataset_digest: of the manifest and of all verdicts on its videos; bad_videos: how many were found to be bad;
+        bad_videos_table: a CSV that names them, or None.
+    """
+    ledger = Ledger(job.stage_dir)
+    return {
+        "dataset_digest": ledger.effective_digest(samples.digest),
+        "bad_videos": len({(bad.row, bad.digest) for bad in ledger.verdicts()}),
+        "bad_videos_table": ledger.write_table(job.attempt_dir),
+    }
 
 
 def _run(job: StageJob, context: StageContext, batches: Any, *, videos: int) -> StageResult:

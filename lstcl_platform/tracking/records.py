@@ -23,6 +23,7 @@ class FinishedStage:
         predictions: URI of the per-video predictions (Parquet), or None.
         state_digest: digest over model, optimizer and RNG state, or None.
         fingerprint: how the numbers were computed.
+        dataset_digest: digest of the data it effectively comes from, bad videos counted; None where not recorded.
         seconds: time its attempts ran in all.
     """
 
@@ -35,6 +36,7 @@ class FinishedStage:
     predictions: str | None
     state_digest: str | None
     fingerprint: Mapping[str, Any]
+    dataset_digest: str | None
     seconds: float
 
 

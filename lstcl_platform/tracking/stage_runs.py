@@ -201,6 +201,7 @@ class StageRuns(Store):
         state_digest: str | None = None,
         predictions: str | None = None,
         fingerprint: Mapping[str, Any] | None = None,
+        dataset_digest: str | None = None,
         artifacts: Sequence[Path | str] = (),
     ) -> None:
         """Record the result. MLflow status FINISHED is the last write: a result is there whole or not at all.
@@ -214,6 +215,8 @@ class StageRuns(Store):
             state_digest: digest over model, optimizer and RNG state.
             predictions: URI of the per-video predictions (Parquet).
             fingerprint: how the numbers were computed (JSON-ready).
+            dataset_digest: what data the result comes from: the manifest's digest, or, where videos turned out bad,
+                one over it and them.
             artifacts: local files to keep with the run.
         """
         tags = {
@@ -222,6 +225,7 @@ class StageRuns(Store):
             "lstcl.checkpoint": checkpoint,
             "lstcl.state_digest": state_digest,
             "lstcl.predictions": predictions,
+            "lstcl.dataset_digest": dataset_digest,
             "lstcl.fingerprint": compact(mask(fingerprint)) if fingerprint else None,
         }
         with self._lock:
@@ -350,6 +354,7 @@ def finished_stage(run: Any) -> FinishedStage:
         predictions=tags.get("lstcl.predictions"),
         state_digest=tags.get("lstcl.state_digest"),
         fingerprint=fingerprint,
+        dataset_digest=tags.get("lstcl.dataset_digest"),
         seconds=_number(tags.get("lstcl.seconds")),
     )
 

@@ -12,8 +12,9 @@ from lstcl_platform.training.distributed import mean_over_ranks
 
 Row = dict[str, float]
 
-COUNTERS = ("clips_padded", "pairs_not_disjoint")
-"""Columns of a batch that are counted: a row has their sum over all ranks and all steps so far."""
+COUNTERS = ("clips_padded", "pairs_not_disjoint", "bad_samples")
+"""What is counted in the batches: a row has the sum over all ranks and all steps so far. `bad_samples` are those that
+a stand-in replaces."""
 
 
 class History:
@@ -60,7 +61,7 @@ class History:
         row = {"step": float(step), "epoch": step / self._context.steps_per_epoch, **extra}
         for name, value in sums.items():
             if name in COUNTERS:
-                before = self.rows[-1][name] if self.rows else 0.0
+                before = self.rows[-1].get(name, 0.0) if self.rows else 0.0
                 row[name] = before + round(value * self._context.world_size)
             else:
                 row[name] = value / len(self._settled)

@@ -18,6 +18,7 @@ from lstcl_platform.training.checkpoints import (
     prune_checkpoints,
 )
 from lstcl_platform.training.context import StageContext, StageResult
+from lstcl_platform.training.data_account import DataAccount, StarvationWatch
 from lstcl_platform.training.distributed import from_main
 from lstcl_platform.training.fingerprint import fingerprint_changes
 from lstcl_platform.training.history import COUNTERS, History
@@ -93,6 +94,8 @@ class Loop:
         self._writer = CheckpointWriter(
             context.attempt_dir, keep=context.checkpoint.keep, started_at=self._start, newest=start
         )
+        self._account = DataAccount(context)
+        self._starvation = StarvationWatch(context, start=self._start, rows=self._history.rows)
 
     def run(
         self, batches: Iterator[HostBatch], step_function: StepFunction
@@ -124,6 +127,7 @@ class Loop:
             for problem in batch.host.get("bad", ()):
                 if problem:
                     reporter.bad_video(str(problem))
+            self._account.add(batch.host)
             reseed(self._course.seed, step)
             profiler.before(step + 1)
             measured = step_function(step, batch.tensors)
@@ -169,10 +173,11 @@ class Loop:
 
     def _counts(self, host: HostBatch) -> dict[str, Tensor]:
         """This rank's part of the counters of a step."""
+        counts = {name: host[name].sum() for name in COUNTERS if name in host}
+        if "bad" in host:
+            counts["bad_samples"] = sum(bool(problem) for problem in host["bad"])
         return {
-            name: torch.full((), float(host[name].sum()), device=self._context.device)
-            for name in COUNTERS
-            if name in host
+            name: torch.full((), float(count), device=self._context.device) for name, count in counts.items()
         }
 
     def _log_row(self, done: int, settings: Mapping[str, float], clock: "_Clock", feed: Feed) -> None:
@@ -183,11 +188,12 @@ class Loop:
         timing = {
             "step_seconds": seconds / steps,
             "samples_per_second": rate,
-            "data_wait": min(1.0, waited / seconds),
+            **self._account.close(steps=steps, seconds=seconds, waited=waited),
             **self._course.speed(rate),
         }
         row = self._history.close_row(done, {**settings, **timing})
         self._context.reporter.log([row])
+        self._starvation.see(row)
 
     def _time_is_up(self, done: int) -> bool:
         """Whether a checkpoint is due by the clock of rank 0; asked with each row, where ranks meet anyway."""

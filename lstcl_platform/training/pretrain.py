@@ -37,8 +37,8 @@ def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[Hos
 
     Rows hold loss, lr, momentum (where there is a momentum encoder), grad_norm, retrieval_top1, the figures of
     `CollapseWatch` at the row's last step (its last micro-batch), and timing: samples_per_second,
-    step_seconds, data_wait (share of the time that the device had no data), tflops (of all ranks) and, if
-    `resources.peak_tflops` is set, mfu.
+    step_seconds, what the data cost (`DataAccount.close`), tflops (of all ranks) and, if `resources.peak_tflops`
+    is set, mfu.
 
     Args:
         stage_spec: settings of the trial; `pretrain` must be set.

@@ -79,14 +79,15 @@ class SampleRef:
         """
         video = self.video
         try:
-            size, digest = os.stat(self.file).st_size, file_digest(self.file)
+            size = os.stat(self.file).st_size
+            same = size == video.size_bytes and file_digest(self.file) == video.digest
         except OSError as error:
             raise StorageAwayError(
                 f"{self.file} cannot be read ({error.strerror or error}), but was there with {video.size_bytes} bytes "
                 "when it was indexed: its storage is away, or the file was removed. No video was replaced for it; "
                 "launch again when it is back"
             ) from error
-        if (size, digest) != (video.size_bytes, video.digest or digest):
+        if not same:
             raise UserError(
                 f"{self.file} has changed since it was indexed ({video.size_bytes} bytes then, {size} now): a run on "
                 "changed data is another run. Restore the file, or launch again to index the videos anew"
@@ -164,11 +165,13 @@ class WatchedReads:
             raise DecodeError(str(ref.file), problem)
         try:
             with deadline(self._patience.limit(ref)):
-                return read_checked(ref)
+                sample = read_checked(ref)
         except DecodeError as error:
             self._failed = True
             self._verdicts.add(ref, error.reason, settled=False)
             raise
+        self._failed = False
+        return sample
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import pytest
 
-from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR, Deal
+from lstcl_platform.orchestration.deal import Deal
+from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR
 from lstcl_platform.orchestration.job import StageJob, pause_step
 from lstcl_platform.orchestration.worker import BoardReporter
 from lstcl_platform.specs.run import CheckpointSpec

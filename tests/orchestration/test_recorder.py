@@ -79,7 +79,8 @@ class Case:
     def finish(self, stage, **metrics):
         nothing = ("weights", "weights_digest", "checkpoint", "predictions")
         result = {"metrics": metrics, "steps": 4, "state_digest": "s", "fingerprint": {"threads": 1}}
-        result |= dict.fromkeys(nothing)
+        result |= dict.fromkeys((*nothing, "bad_videos_table"))
+        result |= {"dataset_digest": "d1", "bad_videos": 2}
         return self.recorder.complete(stage, {"status": "finished", "result": result})
 
     @property
@@ -215,7 +216,8 @@ def test_bad_videos_are_named_once_and_counted(case):
     bad = case.event("bad_video", problem="a.mp4: cut short")
     case.recorder.handle([bad, bad, case.event("bad_video", problem="b.mp4: empty")])
     assert sum("a.mp4: cut short" in text for text in case.view.messages) == 1
-    assert case.finish(case.pretrain).metrics["bad_videos"] == 3
+    finished = case.finish(case.pretrain)
+    assert (finished.metrics["bad_videos"], finished.dataset_digest) == (2, "d1")
 
 
 def test_closing_after_an_interruption_marks_running_stages_and_their_trial(case):

@@ -32,6 +32,7 @@ def finished(key: str) -> FinishedStage:
         predictions=None,
         state_digest=None,
         fingerprint={},
+        dataset_digest=None,
         seconds=1.0,
     )
 

@@ -85,6 +85,7 @@ def test_finished_returns_what_finish_recorded(tracker: Tracker, tmp_path: Path,
         checkpoint="s3://bucket/step-2",
         state_digest="cd",
         predictions="s3://bucket/p.parquet",
+        dataset_digest="ef",
         artifacts=[tmp_path / "curve.txt"],
     )
     stage = tracker.finished([run.key, "0" * 64])[run.key]
@@ -92,6 +93,7 @@ def test_finished_returns_what_finish_recorded(tracker: Tracker, tmp_path: Path,
     assert (stage.weights, stage.weights_sha256) == ("s3://bucket/w.safetensors", "ab")
     assert (stage.checkpoint, stage.predictions) == ("s3://bucket/step-2", "s3://bucket/p.parquet")
     assert (stage.state_digest, stage.fingerprint) == ("cd", {"device": "cpu", "world_size": 2})
+    assert stage.dataset_digest == "ef"
     stored = mlflow_client.get_run(run.run_id)
     assert stored.data.params["pretrain.epochs"] == "3"
     assert stored.data.params["pretrain.crop"] == "[0.2,0.7]"

@@ -21,6 +21,7 @@ from lstcl_platform.training.pretrain import pretrain
 FRAMES, SIDE, CLASSES = 2, 16, 3
 STEPS_PER_EPOCH, EPOCHS = 3, 2
 TOTAL = STEPS_PER_EPOCH * EPOCHS
+DECODE_SECONDS = 0.25
 
 HostBatch = dict[str, np.ndarray]
 
@@ -131,6 +132,9 @@ def pretrain_batches(
             "augment": augment,
             "bad": np.full(batch_size, "", dtype=object),
             "clips_padded": rng.integers(0, 3, batch_size),
+            "seconds": np.full(batch_size, DECODE_SECONDS, dtype=np.float32),
+            "frames_decoded": np.full(batch_size, 30),
+            "frames_used": np.full(batch_size, 4),
         }
         yield _share(batch, slots)
 
@@ -150,6 +154,9 @@ def finetune_batches(
             "label": label,
             "bad": np.full(batch_size, "", dtype=object),
             "clips_padded": rng.integers(0, 3, batch_size),
+            "seconds": np.full(batch_size, DECODE_SECONDS, dtype=np.float32),
+            "frames_decoded": np.full(batch_size, 30),
+            "frames_used": np.full(batch_size, 4),
         }
         yield _share(batch, slots)
 

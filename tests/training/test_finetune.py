@@ -118,7 +118,8 @@ def test_the_loss_has_label_smoothing_and_rows_their_columns(tmp_path: Path):
     assert row["train_top1"] == (log_p.argmax(1) == label).float().mean()
     assert set(row) == {
         *("step", "epoch", "loss", "train_top1", "lr", "grad_norm", "clips_padded"),
-        *("samples_per_second", "step_seconds", "data_wait"),
+        *("samples_per_second", "step_seconds", "data_wait", "data_wait_seconds"),
+        *("bad_samples", "decode_seconds", "decode_cores", "frames_decoded_per_used"),
     }
     assert reporter.rows[3]["lr"] == pytest.approx(0.5 * 4 / 512)
     assert len(reporter.rows) == TOTAL

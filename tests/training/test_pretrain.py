@@ -19,6 +19,7 @@ from lstcl_platform.training.checkpoints import load_checkpoint
 from lstcl_platform.training.pretrain import pretrain
 from lstcl_platform.video.augmentation import augment_clips
 from tests.training.stages import (
+    DECODE_SECONDS,
     FRAMES,
     SIDE,
     STEPS_PER_EPOCH,
@@ -147,7 +148,12 @@ def test_rows_tell_what_happened(tmp_path: Path):
     first, last = reporter.rows[0], reporter.rows[-1]
     names = {"step", "epoch", "loss", "lr", "momentum", "grad_norm", "retrieval_top1", "tflops"}
     names |= {"feature_std", "effective_rank", "embedding_std", "embedding_rank", "collapsed"}
-    assert set(first) == names | {"samples_per_second", "step_seconds", "data_wait", "clips_padded"}
+    names |= {"samples_per_second", "step_seconds", "data_wait", "data_wait_seconds", "clips_padded"}
+    names |= {"bad_samples", "decode_seconds", "decode_cores", "frames_decoded_per_used"}
+    assert set(first) == names
+    assert (first["decode_seconds"], first["frames_decoded_per_used"]) == (DECODE_SECONDS, 7.5)
+    assert first["decode_cores"] == pytest.approx(8 * DECODE_SECONDS / first["step_seconds"])
+    assert first["data_wait_seconds"] == pytest.approx(first["data_wait"] * first["step_seconds"])
     assert (first["step"], first["epoch"], last["step"], last["epoch"]) == (1, 1 / 3, TOTAL, 2)
     assert (first["lr"], first["momentum"]) == (0.0, pytest.approx(0.99))
     assert reporter.rows[STEPS_PER_EPOCH]["lr"] == pytest.approx(0.05 * 8 / 256)

@@ -13,7 +13,7 @@ from lstcl_platform.training.checkpoints import load_checkpoint, newest_good
 from tests.training.stages import TOTAL, Recorder, StageUnderTest, stage_context
 
 STAGES = [StageUnderTest("pretrain"), StageUnderTest("finetune")]
-TIMING = {"step_seconds", "samples_per_second", "data_wait", "tflops"}
+TIMING = {"step_seconds", "samples_per_second", "data_wait", "data_wait_seconds", "decode_cores", "tflops"}
 
 
 def numbers(rows) -> list[dict[str, float]]:

@@ -18,7 +18,9 @@ def test_a_hang_is_named_and_the_next_video_is_probed(tmp_path):
 
 
 def test_a_crash_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(guarded_probe, "_SERVE", "import os; input(); os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(
+        guarded_probe, "_SERVE", "import os; print('ready', flush=True); input(); os.kill(os.getpid(), 11)"
+    )
     probes = list(guarded_probes([tmp_path / "a.mp4", tmp_path / "b.mp4"]))
     assert [found.problem for found in probes] == ["crashes the decoder: its process ended with -11"] * 2
 
