@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
+from lstcl_platform.orchestration.causes import cause, is_final
 from lstcl_platform.orchestration.ingest import deal_shards
 from lstcl_platform.orchestration.job import (
     StageJob,
@@ -19,7 +20,7 @@ from lstcl_platform.orchestration.job import (
 from lstcl_platform.orchestration.ledger import Ledger
 from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
-from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage import local_path
 from lstcl_platform.storage.objects import client
 from lstcl_platform.tracking.secrets import mask_text
@@ -52,9 +53,9 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
         except Exception as error:
             failures += 1
             log = _write_error(job, error)
-            if failures > job.stage.spec.resources.max_failures or _is_final(error):
-                return _outcome(job, "failed", error=_cause(error), log=log)
-            _tell(job, "retry", {"text": f"attempt {job.attempt} failed, trying again: {_cause(error)}"})
+            if failures > job.stage.spec.resources.max_failures or is_final(error):
+                return _outcome(job, "failed", error=cause(error), log=log)
+            _tell(job, "retry", {"text": f"attempt {job.attempt} failed, trying again: {cause(error)}"})
             continue
         if result["status"] == "stopped" and not _stop_requested(job):
             kind, why = _why_stopped(job, result["steps"])
@@ -156,48 +157,6 @@ def _stop_requested(job: StageJob) -> bool:
     import ray
 
     return bool(ray.get(job.board.stop_requested.remote()))
-
-
-def _is_final(error: BaseException) -> bool:
-    """Whether trying again at once cannot help: wrong input, or storage that was waited for long enough."""
-    return isinstance(_chain(error)[-1], UserError) or _storage_failure(error) is not None
-
-
-def _storage_failure(error: BaseException) -> str | None:
-    """What is wrong with storage, if that is what happened; a decode task tells it only as text."""
-    name = f"{StorageError.__module__}.{StorageError.__name__}: "
-    for link in _chain(error):
-        if isinstance(link, StorageError):
-            return str(link)
-        _, found, told = str(link).partition(name)
-        if found:
-            return told.splitlines()[0]
-    return None
-
-
-def _cause(error: BaseException) -> str:
-    """What went wrong first, in a line: what a person needs first."""
-    if (failure := _storage_failure(error)) is not None:
-        return failure.splitlines()[0]
-    chain = _chain(error)
-    # An exception of a decode task arrives without its cause, but with its whole traceback as text.
-    for text in (str(link) for link in chain):
-        before, found, _ = text.partition("\n\nThe above exception was the direct cause")
-        if found:
-            return before.strip().splitlines()[-1].rpartition("lstcl_platform.")[2]
-    name = "" if isinstance(chain[-1], UserError) else f"{type(chain[-1]).__name__}: "
-    return f"{name}{chain[-1]}".splitlines()[0]
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """`error` and what caused it, outermost first; of several failed workers, the first one's."""
-    failures = getattr(error, "worker_failures", None)
-    chain = [error]
-    inner = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
-    while inner is not None and inner not in chain:
-        chain.append(inner)
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return chain
 
 
 def _write_error(job: StageJob, error: BaseException) -> str:

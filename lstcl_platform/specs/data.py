@@ -45,7 +45,7 @@ class DataSpec(Spec):
     """What a clip longer than its video shows beyond the end: its last frame, or the video again from the
     start. Either way it is counted as `clips_padded`."""
     max_bad_fraction: Fraction = 0.01
-    """The run stops when more than this share of the videos cannot be used."""
+    """The run stops when more than this share of the videos cannot be used, known before or found on the way."""
     synthesize: SyntheticSpec | None = None
     """Render this set into `train` and `val` when they are missing."""
 

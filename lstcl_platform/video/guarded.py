@@ -1,5 +1,7 @@
 """Native code in a child process: a file that crashes it or makes it hang gets that as its problem."""
 
+import contextlib
+import ctypes
 import json
 import os
 import select
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +18,7 @@ START_SECONDS = 300.0
 """Given to a child for its imports, which a loaded machine and a cold disk make slow."""
 
 _READY = b"ready\n"
+_PR_SET_PDEATHSIG = 1
 
 
 class ChildLost(Exception):
@@ -39,7 +43,7 @@ class Guard:
 
         Args:
             request: what it is asked.
-            limit_seconds: for the answer; the start of the child is not counted.
+            limit_seconds: for the answer; neither the start of the child is counted nor its waiting for a CPU.
 
         Raises:
             ChildLost: there is none.
@@ -89,9 +93,16 @@ def guarded_answers(serve: str, requests: Sequence[Any], *, limit_seconds: float
 
 def answer_lines(answer: Callable[[Any], dict[str, Any]]) -> None:
     """Body of the child: a request as JSON a line on stdin, its answer as JSON a line on stdout."""
+    _end_with_parent()
     print(_READY.decode(), end="", flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+def _end_with_parent() -> None:
+    """A child that hangs would not see its stdin close."""
+    with contextlib.suppress(OSError, AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Child:
@@ -126,11 +137,14 @@ class _Child:
 
     def _line(self, *, limit_seconds: float) -> bytes:
         assert self._process.stdout is not None
-        end = time.monotonic() + limit_seconds
+        began = time.monotonic() - self._starved_seconds()
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))
+            left = limit_seconds - (time.monotonic() - self._starved_seconds() - began)
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, left))
             if not ready:
+                if left > 0:
+                    continue
                 raise ChildLost(f"hangs the decoder: no result in {limit_seconds:g} s")
             # At most what is there: a reader that asks for a whole line could wait past the limit.
             part: bytes = self._process.stdout.read1(1 << 16)  # type: ignore[attr-defined]  # a BufferedReader has it
@@ -138,6 +152,15 @@ class _Child:
                 raise self._lost()
             line += part
         return line
+
+    def _starved_seconds(self) -> float:
+        """For how long the child could have run, had a CPU been free; 0 where the system does not say.
+
+        That others keep the machine busy is no fault of a video.
+        """
+        with contextlib.suppress(OSError, IndexError):
+            return int(Path(f"/proc/{self._process.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
 
     def _lost(self) -> ChildLost:
         code = self._process.wait()

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.video.guarded import ChildLost, Guard, answer_lines
 from lstcl_platform.video.reading import DecodeError
-from lstcl_platform.video.sample_reads import Patience, Sample, SampleRef, StorageAwayError, Verdicts
+from lstcl_platform.video.sample_reads import Patience, Sample, SampleRef, Verdicts
 
 _SERVE = "from lstcl_platform.video.guarded_samples import serve; serve()"
 
@@ -31,7 +31,7 @@ class GuardedReads:
         Raises:
             DecodeError: it is settled to be bad, or failed `Patience.failures` times alike while its file could be
                 read and was what had been indexed.
-            StorageAwayError: the file cannot be read, or not in time.
+            StorageError: the file cannot be read, or not in time.
             UserError: the file has changed, or too many videos are bad.
             RuntimeError: the child failed for another reason.
         """
@@ -70,12 +70,12 @@ class GuardedReads:
         try:
             answer = self._ask(ref, {})
         except ChildLost as lost:
-            raise StorageAwayError(
+            raise StorageError(
                 f"{ref.file} cannot be read through ({lost}): its storage is away or stuck. No video was replaced for "
                 "it; launch again when it is back"
             ) from lost
         if "away" in answer:
-            raise StorageAwayError(answer["away"])
+            raise StorageError(answer["away"])
         if "changed" in answer:
             raise UserError(answer["changed"])
 
@@ -113,7 +113,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             ref.check_unchanged()
     except DecodeError as error:
         return {"bad": error.reason}
-    except StorageAwayError as error:
+    except StorageError as error:
         return {"away": str(error)}
     except UserError as error:
         return {"changed": str(error)}

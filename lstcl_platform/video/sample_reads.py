@@ -6,15 +6,14 @@ were indexed, and the same error has come again after that. What is left is a pu
 """
 
 import faulthandler
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.manifest import VideoRow
 from lstcl_platform.video.probe import file_digest
 from lstcl_platform.video.reading import DecodeError
@@ -23,10 +22,6 @@ Sample = dict[str, Any]
 
 SAME_FAILURES = 2
 """Equal exceptions, with the file's bytes verified in between, that make a sample bad."""
-
-
-class StorageAwayError(Exception):
-    """The videos' storage does not answer, or not with what it held: nothing may be concluded about a video."""
 
 
 class Drawer(Protocol):
@@ -38,7 +33,7 @@ class Drawer(Protocol):
     def video(self, row: int) -> VideoRow:
         """What the manifest says of the video."""
 
-    def file(self, row: int) -> Path:
+    def file(self, row: int) -> Place:
         """Where the video is."""
 
     def check_found(self, problems: Mapping[tuple[int, str], str]) -> None:
@@ -66,7 +61,7 @@ class SampleRef:
         return self.drawer.video(self.row)
 
     @property
-    def file(self) -> Path:
+    def file(self) -> Place:
         """Where the video is."""
         return self.drawer.file(self.row)
 
@@ -74,15 +69,17 @@ class SampleRef:
         """Read the whole file and compare it with what was indexed.
 
         Raises:
-            StorageAwayError: it cannot be read.
+            StorageError: it cannot be read.
             UserError: it can, and is another file.
         """
         video = self.video
         try:
-            size = os.stat(self.file).st_size
+            size = self.file.stat().st_size
             same = size == video.size_bytes and file_digest(self.file) == video.digest
+        except StorageError:
+            raise
         except OSError as error:
-            raise StorageAwayError(
+            raise StorageError(
                 f"{self.file} cannot be read ({error.strerror or error}), but was there with {video.size_bytes} bytes "
                 "when it was indexed: its storage is away, or the file was removed. No video was replaced for it; "
                 "launch again when it is back"
@@ -103,7 +100,7 @@ def read_checked(ref: SampleRef) -> Sample:
 
     Raises:
         DecodeError: it failed `SAME_FAILURES` times alike, and its file is what was indexed.
-        StorageAwayError: the file cannot be read.
+        StorageError: the file cannot be read.
         UserError: the file has changed.
     """
     failures: Counter[str] = Counter()

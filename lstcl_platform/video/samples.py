@@ -42,7 +42,7 @@ class _OfManifest:
         """What the manifest says of a video."""
         return _manifest(self.manifest).row(row)
 
-    def file(self, row: int) -> Path:
+    def file(self, row: int) -> Place:
         """Where a video is."""
         return _manifest(self.manifest).file(row)
 
@@ -101,7 +101,7 @@ class PretrainSamples(_OfManifest):
 
         Raises:
             DecodeError: A video and all its stand-ins are damaged.
-            StorageAwayError: A video cannot be read; nothing is replaced for that.
+            StorageError: A video cannot be read; nothing is replaced for that.
             UserError: A video has changed since it was indexed.
         """
         rows = _manifest(self.manifest).usable
@@ -166,7 +166,7 @@ class FinetuneSamples(_OfManifest):
             uint8 (B, T, H, W, 3); label int64 (B,) of the video shown.
 
         Raises:
-            DecodeError, StorageAwayError, UserError: As `PretrainSamples`.
+            DecodeError, StorageError, UserError: As `PretrainSamples`.
         """
         rows = self._rows()
         return _stack([_planned(self, self.plan, rows, int(position), read) for position in positions])
@@ -243,7 +243,7 @@ class EvaluateSamples(_OfManifest):
             has black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
 
         Raises:
-            StorageAwayError, UserError: As `PretrainSamples`.
+            StorageError, UserError: As `PretrainSamples`.
         """
         return _stack([self._test(int(position), read) for position in positions])
 

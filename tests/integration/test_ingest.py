@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from lstcl_platform.orchestration.cluster import connected
+from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.ingest import (
     MAX_DECODE_RETRIES,
-    Deal,
     DecodeShare,
     checked_batches,
     deal_shards,
@@ -32,7 +32,7 @@ class RestlessDecode:
 
     seconds: float = 0.2
 
-    def __call__(self, positions):
+    def __call__(self, positions, *, read):
         draw = np.random.default_rng(int(positions[0]))
         time.sleep(self.seconds * draw.random())
         pictures = np.stack([np.full((2, 3), position % 251, dtype=np.uint8) for position in positions])
@@ -46,7 +46,7 @@ class CrashingDecode:
 
     marks: Path
 
-    def __call__(self, positions):
+    def __call__(self, positions, *, read):
         if 8 in positions:
             (self.marks / str(time.time_ns())).touch()
             os._exit(1)

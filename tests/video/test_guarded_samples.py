@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from lstcl_platform.specs.data import DataSpec
+from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.video.decoding import DecodeError
 from lstcl_platform.video.guarded_samples import GuardedReads
 from lstcl_platform.video.indexing import index_videos
-from lstcl_platform.video.sample_reads import Patience, SampleRef, StorageAwayError
+from lstcl_platform.video.sample_reads import Patience, SampleRef
 from tests.helpers.faults import HEALED, FaultySamples
 from tests.helpers.videos import damage, make_video
 from tests.video.test_sample_reads import Kept
@@ -83,7 +84,7 @@ def test_storage_that_does_not_answer_is_no_fault_of_the_video(samples):
     os.mkfifo(stuck.file(0))
     kept = Kept()
     reads = GuardedReads(kept, replace(PATIENCE, seconds=3))
-    with reads as read, pytest.raises(StorageAwayError, match="cannot be read through"):
+    with reads as read, pytest.raises(StorageError, match="cannot be read through"):
         read(SampleRef(stuck, NAMES.index("hang"), 0))
     assert not kept.found
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lstcl_platform.specs.data import DataSpec
-from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import PretrainSpec
 from lstcl_platform.video.decoding import DecodeError
@@ -13,7 +13,6 @@ from lstcl_platform.video.indexing import index_videos
 from lstcl_platform.video.sample_reads import (
     Patience,
     SampleRef,
-    StorageAwayError,
     WatchedReads,
     read_checked,
 )
@@ -79,7 +78,7 @@ def test_an_error_that_does_not_come_again_costs_nothing(samples):
 def test_a_file_that_is_gone_stops_and_is_not_replaced(samples):
     samples.file(1).unlink()
     with pytest.raises(
-        StorageAwayError, match=r"video_1\.mp4 cannot be read \(No such file.*No video was replaced"
+        StorageError, match=r"video_1\.mp4 cannot be read \(No such file.*No video was replaced"
     ):
         samples(np.arange(6))
 
