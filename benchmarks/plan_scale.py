@@ -25,7 +25,7 @@ from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.ingest import checked_batches, deal_shards
 from lstcl_platform.orchestration.preflight import Placement, place
 from lstcl_platform.specs.run import ResourcesSpec
-from lstcl_platform.video.sample_reads import Read
+from lstcl_platform.video.sample_reads import Read, read_checked
 
 PLANNERS = {"SplitCoordinator": "executor", "DatasetManager": "dataset manager", "ReadChunkSource": "source"}
 """Part of a process title -> what it is."""
@@ -40,7 +40,7 @@ class SleepingDecode:
     seconds: float
     payload: int
 
-    def __call__(self, positions: NDArray[np.int64], *, read: Read) -> dict[str, NDArray[Any]]:
+    def __call__(self, positions: NDArray[np.int64], *, read: Read = read_checked) -> dict[str, NDArray[Any]]:
         """Wait, then return the positions."""
         time.sleep(self.seconds * len(positions))
         return {"position": positions, "picture": np.zeros((len(positions), self.payload), dtype=np.uint8)}

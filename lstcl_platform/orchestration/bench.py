@@ -21,6 +21,7 @@ from lstcl_platform.specs import LoadedExperiment, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import StageKind
 from lstcl_platform.tracking.location import storage_folder
+from lstcl_platform.video.sample_reads import Read, read_checked
 from lstcl_platform.video.samples import EvaluateSamples
 
 _ENDLESS_STEPS = 1 << 30
@@ -145,7 +146,7 @@ class Blank:
             sum(np.prod(shape, dtype=int) * kind.itemsize for shape, kind in kinds if kind.kind != "O")
         )
 
-    def __call__(self, positions: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def __call__(self, positions: NDArray[np.int64], *, read: Read = read_checked) -> dict[str, NDArray[Any]]:
         """As many samples as positions."""
         made = {
             name: np.full((len(positions), *shape), "" if kind == "|O" else 1, dtype=kind)

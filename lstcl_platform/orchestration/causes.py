@@ -7,7 +7,8 @@ from lstcl_platform.specs.errors import StorageError, UserError
 _TOLD = (StorageError, UserError)
 """Their text is the complete message; and trying again at once does not help."""
 _TOLD_AS_TEXT = re.compile(
-    rf"^{re.escape(UserError.__module__)}\.(?:{'|'.join(kind.__name__ for kind in _TOLD)}): (.*)$", re.MULTILINE
+    rf"^{re.escape(UserError.__module__)}\.(?:{'|'.join(kind.__name__ for kind in _TOLD)}): (.*)$",
+    re.MULTILINE,
 )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lstcl_platform.orchestration.chunk_source import CHUNK_COLUMN
 from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.video.guarded_samples import GuardedReads
-from lstcl_platform.video.sample_reads import Patience, Read, Verdicts, WatchedReads
+from lstcl_platform.video.sample_reads import Patience, Read, Verdicts, WatchedReads, read_checked
 
 Cells = dict[str, NDArray[Any]]
 
@@ -22,7 +22,7 @@ Cells = dict[str, NDArray[Any]]
 class Decode(Protocol):
     """Turns positions of the plan into samples; small to pickle."""
 
-    def __call__(self, positions: NDArray[np.int64], *, read: Read) -> Cells:
+    def __call__(self, positions: NDArray[np.int64], *, read: Read = read_checked) -> Cells:
         """Columns of samples, in order, each read by `read`."""
 
 

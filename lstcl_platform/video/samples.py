@@ -17,6 +17,7 @@ from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, Indexing, PretrainSpec, Timing
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.decoding import DecodeError, Frames, decode_clips
 from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
 from lstcl_platform.video.manifest import Manifest, VideoRow, check_usable

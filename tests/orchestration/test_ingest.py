@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstcl_platform.orchestration.deal import MAX_CHUNK, Deal
@@ -27,6 +27,7 @@ def received(deal: Deal, rank: int) -> np.ndarray:
     return np.concatenate(mine) if mine else np.empty(0, dtype=np.int64)
 
 
+@settings(deadline=None)  # the first example pays for what it imports
 @given(deals())
 def test_chunks_dealt_in_turn_are_exactly_what_each_rank_expects(deal):
     for rank in range(deal.world):
