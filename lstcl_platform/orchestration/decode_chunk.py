@@ -60,8 +60,9 @@ def _was_started_before() -> bool:
     """Whether an earlier process of this task was lost."""
     from ray._private.worker import global_worker
 
-    # No public interface says it.
-    return bool(global_worker.core_worker.get_current_task_attempt_number() > 0)
+    # No public interface says it; a Ray that has another private one only loses the search for the culprit.
+    attempt = getattr(global_worker.core_worker, "get_current_task_attempt_number", lambda: 0)()
+    return bool(attempt > 0)
 
 
 def _as_cell(values: NDArray[Any]) -> NDArray[Any]:
