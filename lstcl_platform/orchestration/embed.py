@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lstcl_platform.orchestration.cluster import Capacity, connected
+from lstcl_platform.orchestration.ingest import MAX_DECODE_RETRIES
 from lstcl_platform.specs.trained import TrainedSpec
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.manifest import Manifest
@@ -109,6 +111,7 @@ def _features(weights: Path, manifest: Manifest, *, spec: TrainedSpec, capacity:
     """Batches with position, features and bad, in order of position."""
     import ray
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
     videos = len(manifest.usable)
     a_task = min(max(1, _CLIPS_A_TASK // spec.views), _MAX_VIDEOS_A_TASK)
@@ -122,9 +125,15 @@ def _features(weights: Path, manifest: Manifest, *, spec: TrainedSpec, capacity:
         override_num_blocks=max(1, len(starts)),
     )
     dataset.context.execution_options.preserve_order = True
-    decoded = dataset.map_batches(
-        _Decode(_manifest_bytes(manifest), spec), batch_size=1, num_cpus=share, max_retries=3
-    )
+    with warnings.catch_warnings():
+        # No named parameter takes the place of max_retries yet.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        decoded = dataset.map_batches(
+            _Decode(_manifest_bytes(manifest), spec),
+            batch_size=1,
+            num_cpus=share,
+            max_retries=MAX_DECODE_RETRIES,
+        )
     features = decoded.map_batches(
         _Featurize,
         batch_size=a_task,
