@@ -75,8 +75,8 @@ def fetched(run: str, *, storage: str, tracking_uri: str | None) -> Iterator[Fet
 
         yield Fetched(spec=load_trained(run).spec, file=Path(run), run=None)
         return
+    from lstcl_platform import storage as files
     from lstcl_platform.specs.errors import UserError
-    from lstcl_platform.training import storage as files
 
     found = open_store(storage=storage, tracking_uri=tracking_uri).trained_weights(run)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,6 +30,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
 from lstcl_platform.specs.run import ResourcesSpec, StorageSpec, TrackingSpec
+from lstcl_platform.storage import delete_tree, join, write_bytes
 from lstcl_platform.storage.places import place_of
 from lstcl_platform.tracking.location import sqlite_file, tracking_uri
 from lstcl_platform.tracking.secrets import mask_text
@@ -40,7 +41,6 @@ from lstcl_platform.training.agreement import (
     disagreement,
     reference_step,
 )
-from lstcl_platform.training.storage import delete_tree, join, write_bytes
 
 _VIDEOS = 4
 """Videos of each data path that every node opens."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from lstcl_platform.orchestration.findings import NodeReport
 from lstcl_platform.specs.frameworks import FrameworkSpec
+from lstcl_platform.storage import delete_tree, join, read_bytes, write_bytes
 from lstcl_platform.training.agreement import StepFigures, disagreement, reference_step
 from lstcl_platform.training.fingerprint import LIBRARIES
-from lstcl_platform.training.storage import delete_tree, join, read_bytes, write_bytes
 from lstcl_platform.video import read_frames
 from lstcl_platform.video.reading import DecodeError
 

@@ -11,8 +11,8 @@ from lstcl_platform.orchestration.board import Event
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, Standstill, View
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
+from lstcl_platform.storage import local_path
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
-from lstcl_platform.training.storage import local_path
 
 _MAX_ARTIFACT_BYTES = 1 << 30
 

@@ -2,18 +2,25 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import StorageSpec, TrackingSpec
-from lstcl_platform.storage.places import Place, RemotePath
 from lstcl_platform.tracking.secrets import mask_text
+
+if TYPE_CHECKING:
+    from lstcl_platform.storage.places import Place
 
 _SQLITE = "sqlite:///"
 
 
-def storage_folder(storage: StorageSpec) -> Place:
+def storage_folder(storage: StorageSpec) -> "Place":
     """Folder of `storage`, an absolute path or in an object store; raises as `local_folder`."""
+    from lstcl_platform.storage.places import (
+        RemotePath,  # loads pyarrow, without which a wrong spec is refused
+    )
+
     return local_folder(storage) or RemotePath(storage.path.rstrip("/"))
 
 

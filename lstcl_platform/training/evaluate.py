@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lstcl_platform import storage
 from lstcl_platform.models import Classifier, backbone_of
 from lstcl_platform.specs.base import Precision
 from lstcl_platform.specs.experiment import TrialSpec
-from lstcl_platform.training import storage
 from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.distributed import from_main, gather_on_main, use_device
 from lstcl_platform.training.fingerprint import numerics_fingerprint

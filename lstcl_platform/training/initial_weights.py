@@ -4,11 +4,11 @@ import logging
 import tempfile
 from pathlib import Path
 
+from lstcl_platform import storage
 from lstcl_platform.models import Backbone
 from lstcl_platform.models.initial_weights import LoadReport, load_initial_weights
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.weights import WeightsSpec
-from lstcl_platform.training import storage
 from lstcl_platform.training.context import StageContext
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lstcl_platform import storage
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.training import storage
 from lstcl_platform.training.checkpoint_writer import CheckpointWriter
 from lstcl_platform.training.checkpoints import (
     CheckpointRef,

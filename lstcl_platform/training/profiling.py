@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
-from lstcl_platform.training import storage
+from lstcl_platform import storage
 from lstcl_platform.training.context import StageContext
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lstcl_platform import storage
 from lstcl_platform.models.weights import load_weights, save_weights
-from lstcl_platform.training import storage
 from lstcl_platform.training.seeding import rng_state, set_rng_state
 
 

@@ -216,6 +216,7 @@ RESOURCES = {
     "evaluate_batch_size": st.integers(1, 512),
     "max_concurrent_stages": st.just("auto") | st.integers(1, 100),
     "max_failures": st.integers(0, 100),
+    "collective_timeout_minutes": st.floats(0.1, 1e3),
 }
 
 

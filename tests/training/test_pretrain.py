@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from lstcl_platform import storage
 from lstcl_platform.frameworks import Framework, build_framework
 from lstcl_platform.models import build_backbone, load_weights
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.frameworks import BYOLSpec, FrameworkSpec, MoCoV3Spec, SimSiamSpec
 from lstcl_platform.specs.run import CheckpointSpec
-from lstcl_platform.training import storage
 from lstcl_platform.training.checkpoints import load_checkpoint
 from lstcl_platform.training.pretrain import pretrain
 from lstcl_platform.video.augmentation import augment_clips

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lstcl_platform import storage
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import CheckpointSpec
-from lstcl_platform.training import storage
 from lstcl_platform.training.checkpoints import load_checkpoint, newest_good
 from tests.training.stages import TOTAL, Recorder, StageUnderTest, stage_context
 
