@@ -9,7 +9,6 @@ from lstcl_platform.cli.preparing_hint import preparing_hint
 from lstcl_platform.specs import LoadedExperiment
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
-from lstcl_platform.tracking.location import sqlite_file, storage_folder, tracking_uri
 
 if TYPE_CHECKING:
     from lstcl_platform.video.manifest import Manifest
@@ -23,6 +22,8 @@ class KnownData:
 
     def digest(self, source: str, experiment: ExperimentSpec) -> str | None:
         """Digest of the manifest of `source`; None if it is not there yet, as a plan may be made before the videos."""
+        # Here, since it brings in pyarrow: a spec that is wrong is told without.
+        from lstcl_platform.tracking.location import storage_folder
         from lstcl_platform.video.indexing import known_manifest
 
         folder = storage_folder(experiment.storage)
@@ -48,6 +49,8 @@ def finished_stages(experiments: Iterable[LoadedExperiment], keys: Collection[st
     Raises:
         UserError: a store does not answer.
     """
+    from lstcl_platform.tracking.location import sqlite_file, tracking_uri
+
     finished: set[str] = set()
     for uri in {tracking_uri(found.resolved.tracking, found.resolved.storage) for found in experiments}:
         database = sqlite_file(uri)
