@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import av
 from av.video.stream import VideoStream
 
 from lstcl_platform.specs.errors import StorageError
@@ -94,7 +95,12 @@ def _describe(video: OpenVideo, facts: Probe, *, thorough: bool, log: Log) -> Pr
     if problem is not None:
         return replace(facts, problem=problem)
     sizes: list[tuple[int, int, Orientation]] = []
-    video.decode([0], lambda _, frame: sizes.append((frame.width, frame.height, Orientation.of(frame))))
+
+    def look(_: int, frame: av.VideoFrame) -> None:
+        frame.reformat(format="rgb24", threads=1)  # there are colours that FFmpeg decodes but cannot convert
+        sizes.append((frame.width, frame.height, Orientation.of(frame)))
+
+    video.decode([0], look)
     ((width, height, orientation),) = sizes
     fps, duration = _timing(stream, video.index)
     return replace(
