@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 
 from lstcl_platform.orchestration.baselines import launch_baselines
-from lstcl_platform.orchestration.driver import _cause, _is_final
+from lstcl_platform.orchestration.causes import cause, is_final
 from lstcl_platform.orchestration.prepare import prepare_data
 from lstcl_platform.specs import expand, load_experiment
 from lstcl_platform.specs.errors import StorageError
@@ -87,6 +87,6 @@ def test_a_storage_failure_is_final_and_told_in_its_own_words():
         "Traceback ...\nlstcl_platform.specs.errors.StorageError: s3://b/v.mp4: the storage does not answer\n"
     )
     for failure in (direct, RuntimeError(text)):
-        assert _is_final(failure)
-        assert _cause(failure) == "s3://b/v.mp4: the storage does not answer"
-    assert not _is_final(RuntimeError("another"))
+        assert is_final(failure)
+        assert cause(failure) == "s3://b/v.mp4: the storage does not answer"
+    assert not is_final(RuntimeError("another"))
