@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstcl_platform.cli.launch import AddressOption, NumericsOption, run
+from lstcl_platform.cli.launch import AddressOption, NumericsOption, is_url, run
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
 from lstcl_platform.specs.errors import UserError
 
@@ -23,6 +23,13 @@ def resume(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Launch EXPERIMENT again as tracking recorded it: what is finished stays, the rest goes on."""
+    if is_url(address):
+        from lstcl_platform.cli.remote import run_there
+
+        command = ["resume", experiment, "--storage", storage, "--address", "auto"]
+        command += ["--tracking-uri", tracking_uri] if tracking_uri else []
+        command += ["--allow-numerics-change"] if allow_numerics_change else []
+        run_there(str(address), command, files={}, experiments=[experiment])
     import yaml
 
     from lstcl_platform.specs import LoadedExperiment
@@ -54,10 +61,22 @@ def logs(
         str | None, typer.Argument(help="First digits of a stage key; default: failed, else running, stages.")
     ] = None,
     lines: Annotated[int, typer.Option(min=1, help="Last lines of each log.")] = 40,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="http(s)://HEAD:8265",
+            help="Job server to which EXPERIMENT was launched: watch the launch again, from its start.",
+            show_default=False,
+        ),
+    ] = None,
     storage: Storage = "lstcl_runs",
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print the logs of the workers of a stage's newest attempt, and the error that ended it."""
+    if address is not None:
+        from lstcl_platform.cli.remote import watch
+
+        watch(address, experiment)
     from lstcl_platform.specs.run import StorageSpec
     from lstcl_platform.storage.places import children
     from lstcl_platform.tracking.location import storage_folder

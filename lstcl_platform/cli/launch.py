@@ -27,8 +27,9 @@ EXIT_INTERRUPTED = 130
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|HOST:PORT",
-        help="Ray cluster to run on; by default a local one is started and ended with the launch.",
+        metavar="auto|HOST:PORT|http(s)://HEAD:8265",
+        help="Ray cluster to run on; by default a local one is started and ended with the command. A URL is that of "
+        "a job server: the study runs over there, and Ctrl-C only stops watching it (launch, resume, logs).",
         show_default=False,
     ),
 ]
@@ -39,6 +40,11 @@ NumericsOption = Annotated[
         help="Go on from checkpoints that were computed with other versions, threads or worker counts.",
     ),
 ]
+
+
+def is_url(address: str | None) -> bool:
+    """Whether `address` is a job server's, to which the command is sent."""
+    return address is not None and address.startswith(("http://", "https://"))
 
 
 def launch(
@@ -62,6 +68,10 @@ def launch(
     changes = [word for file in files for word in ("--override", str(file))]
     changes += [word for text in overrides or () for word in ("--set", text)]
     again = shlex.join(["lstcl-platform", "launch", *map(str, specs), *changes])
+    if is_url(address):
+        from lstcl_platform.cli.remote import launch_there
+
+        launch_there(loaded, address=str(address), allow_numerics_change=allow_numerics_change)
     run(loaded, address=address, allow_numerics_change=allow_numerics_change, again=again)
 
 

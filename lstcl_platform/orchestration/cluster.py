@@ -88,7 +88,8 @@ def connected(address: str | None) -> Iterator[Capacity]:
     """
     if address is not None and "://" in address:
         raise UserError(
-            f"--address {address}: must be auto or HOST:PORT; run this command on the cluster, with --address auto"
+            f"--address {address}: only launch, resume and logs can be sent to a job server; run this command on the "
+            "cluster, with --address auto"
         )
     folder = None if address else _local_folder()
     if folder is not None:
