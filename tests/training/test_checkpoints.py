@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lstcl_platform.training import checkpoints, storage
+from lstcl_platform import storage
+from lstcl_platform.training import checkpoints
 from lstcl_platform.training.checkpoints import (
     DamagedCheckpointError,
     load_checkpoint,
