@@ -106,6 +106,8 @@ def test_bad_videos_get_their_problem_and_a_full_disk_is_a_failure(tmp_path, mon
     assert (done.frames, done.problem, done.failure) == (10, None, None)
     assert failed.problem is None
     assert "FileExistsError" in failed.failure
-    monkeypatch.setattr(preparing, "_SERVE", "import os; input(); os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(
+        preparing, "_SERVE", "import os; print('ready', flush=True); input(); os.kill(os.getpid(), 11)"
+    )
     (crashed,) = transcode_guarded(jobs[1:2], SMALL)
     assert crashed.problem == "crashes the decoder: its process ended with -11"
