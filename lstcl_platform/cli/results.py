@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lstcl_platform.results.compare import Comparison
-    from lstcl_platform.specs.experiment import ExperimentSpec
+    from lstcl_platform.specs.experiment import ExperimentSpec, Published
     from lstcl_platform.tracking.tracker import Tracker
 
 Storage = Annotated[str, typer.Option(help="Folder of the results: `storage.path` of the experiments.")]
@@ -71,9 +71,6 @@ def compare(
 
     EXPERIMENT is a study's name, or the id of any MLflow run in the store: of a launch, a trial, or one of your own.
     """
-    from lstcl_platform.results.drawing import save_as
-    from lstcl_platform.results.paper_figures import result_drawing
-    from lstcl_platform.results.plots import plot_comparison
     from lstcl_platform.results.settings import filtered, ordered
     from lstcl_platform.results.tables import comparison_csv, comparison_json, comparison_table
 
@@ -95,14 +92,21 @@ def compare(
         console.print(comparison_table(comparison, width=console.width))
     if plot is not None:
         spec = recorded_spec(tracker, experiments[0]) if len(comparison.experiments) == 1 else None
-        drawing = (
-            None if spec is None or spec.published is None else result_drawing(comparison, spec.published)
-        )
-        if drawing is None:
-            plot_comparison(comparison, plot)
-        else:
-            save_as(drawing, plot)
-        typer.echo(f"figure: {plot}", err=True)
+        _draw(comparison, plot, published=spec.published if spec else None)
+
+
+def _draw(comparison: "Comparison", path: Path, *, published: "Published | None") -> None:
+    """Write the paper's own figure where the study repeats one, else the general one."""
+    from lstcl_platform.results.drawing import save_as
+    from lstcl_platform.results.paper_figures import result_drawing
+    from lstcl_platform.results.plots import plot_comparison
+
+    drawing = result_drawing(comparison, published) if published else None
+    if drawing is None:
+        plot_comparison(comparison, path)
+    else:
+        save_as(drawing, path)
+    typer.echo(f"figure: {path}", err=True)
 
 
 def status(

@@ -100,10 +100,7 @@ def decode_clips(
         if expected_frames is not None and shown != expected_frames:
             raise DecodeError(str(path), f"{shown} frames, expected {expected_frames}: the file has changed")
         chosen = [video.frames_at(clip.positions, target_fps=target_fps) for clip in clips]
-        uses: dict[int, list[tuple[int, int]]] = {}
-        for number, indices in enumerate(chosen):
-            for slot, index in enumerate(indices.tolist()):
-                uses.setdefault(index, []).append((number, slot))
+        uses = _uses(chosen)
         cut: list[Frames | None] = [None] * len(clips)
 
         def take(index: int, frame: av.VideoFrame) -> None:
@@ -126,6 +123,15 @@ def decode_clips(
         for pixels, clip in zip(cut, clips, strict=True)
         if pixels is not None
     ]
+
+
+def _uses(chosen: Sequence[npt.NDArray[np.int64]]) -> dict[int, list[tuple[int, int]]]:
+    """Frame -> the (clip, place in it) that show it."""
+    uses: dict[int, list[tuple[int, int]]] = {}
+    for number, indices in enumerate(chosen):
+        for slot, index in enumerate(indices.tolist()):
+            uses.setdefault(index, []).append((number, slot))
+    return uses
 
 
 class _Picture:
