@@ -103,10 +103,8 @@ def launch(
     with ExitStack() as stack:
         tracker, finished, capacity = _connect(study, address=address, stack=stack)
         todo = [stage for key, stage in study.graph.stages.items() if key not in finished]
-        patience = Patience(
-            60 * study.first.tracking.patience_minutes, tell=view.message, meanwhile=stop.hand_on
-        )
-        tracker.wait_while_away(patience)
+        seconds = 60 * study.first.tracking.patience_minutes
+        tracker.wait_while_away(Patience(seconds, tell=view.message, meanwhile=stop.hand_on))
         placements = _preflight(study, todo, capacity, view=view) if capacity else {}
         launches = _begin(study, tracker)
         leases = Leases()
@@ -135,10 +133,15 @@ def launch(
         except Exception as error:
             if not is_cluster_loss(error):
                 raise
-            raise ClusterLostError(
-                f"the Ray cluster of this launch is gone ({str(error).strip().partition(chr(10))[0]}): what is "
-                "finished stays, and the rest goes on from its checkpoints"
-            ) from error
+            raise _cluster_lost(error) from error
+
+
+def _cluster_lost(error: Exception) -> ClusterLostError:
+    first_line = str(error).strip().partition("\n")[0]
+    return ClusterLostError(
+        f"the Ray cluster of this launch is gone ({first_line}): what is finished stays, and the rest goes on from its "
+        "checkpoints"
+    )
 
 
 def _connect(

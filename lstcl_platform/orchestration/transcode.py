@@ -101,21 +101,19 @@ def prepare_videos(
     dataset = copy_annotations(source, listing, out)
     pairs = [(Path(job.source), Path(job.target)) for row, job in enumerate(jobs) if row not in problems]
     measured = _evenly_picked(pairs)
-    rates = (
-        measure_speed_up(measured, strides=strides, frames=frames, rounds=_ROUNDS)
-        if measured
-        else (None, None)
-    )
+    before = after = None
+    if measured:
+        before, after = measure_speed_up(measured, strides=strides, frames=frames, rounds=_ROUNDS)
     return Prepared(
         dataset=str(dataset),
         videos=len(jobs),
         found=len(jobs) - len(open_jobs),
         written=len(open_jobs) - len(problems),
         problems=_named(listing, problems),
-        bytes_before=sum(before.stat().st_size for before, _ in pairs),
-        bytes_after=sum(after.stat().st_size for _, after in pairs),
-        rate_before=rates[0],
-        rate_after=rates[1],
+        bytes_before=sum(old.stat().st_size for old, _ in pairs),
+        bytes_after=sum(new.stat().st_size for _, new in pairs),
+        rate_before=before,
+        rate_after=after,
         measured=len(measured),
     )
 

@@ -109,8 +109,7 @@ def decode_clips(
             for number, slot in uses[index]:
                 if number not in done:
                     done[number] = picture.crop(_even(clips[number].box, picture.width, picture.height))
-                pixels = done[number]
-                clip = cut[number]
+                pixels, clip = done[number], cut[number]
                 if clip is None:
                     clip = cut[number] = np.empty((len(chosen[number]), *pixels.shape), dtype=np.uint8)
                 clip[slot] = pixels

@@ -2,7 +2,8 @@
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -58,40 +59,48 @@ def make_video(
         cut_frames: Hide this many leading frames by an edit list (mp4 only); they stay in the file as packets
             that a player must decode and must not show.
         faststart: Put the index of an mp4 before the pictures, so that a cut file can still be opened.
-        x264: More x264 parameters, `name=value` joined by colons.
-        hevc: The same for x265.
-        options: Of other encoders.
-        muxer: Options of the container.
+        x264, hevc: More x264 or x265 parameters, `name=value` joined by colons.
+        options, muxer: Of other encoders, and of the container.
         seed: Picks the pictures; equal arguments give equal frames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rate = Fraction(fps).limit_denominator(1001)
     base = 1 / rate if times is None else Fraction(1, TICKS)
-    moments = [index / rate for index in range(frames)] if times is None else [Fraction(t) for t in times]
+    moments = [i / rate for i in range(frames)] if times is None else [Fraction(t) for t in times]
     assert len(moments) == frames, "times must name every frame"
-    muxing = {"movflags": "faststart"} if faststart else muxer or {}
-    with av.open(str(path), "w", options=muxing) as container:
+    muxer = {"movflags": "faststart"} if faststart else muxer or {}
+    with _kept_priority(), av.open(str(path), "w", options=muxer) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width or side, side, pixel_format
         context = stream.codec_context
         context.time_base = base
         context.gop_size, context.max_b_frames, context.thread_count = gop, bframes, 1
-        fixed = _codec_options(codec, gop=gop, bframes=bframes, open_gop=open_gop, more=x264 or hevc)
-        context.options = fixed | (options or {})
-        policy = os.sched_getscheduler(0)
+        own = _codec_options(codec, gop=gop, bframes=bframes, open_gop=open_gop, more=x264 or hevc)
+        context.options = own | (options or {})
         if rotation:
             stream.set_display_rotation(rotation)
         for index, moment in enumerate(moments):
-            image = picture(index, height=side, width=width or side, seed=seed)
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
+            frame = _frame(picture(index, height=side, width=width or side, seed=seed), pixel_format)
             frame.pts, frame.time_base = round(moment / base), base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        # SVT-AV1 gives its caller real-time priority where it may (as root), and all later children inherit it.
-        os.sched_setscheduler(0, policy, os.sched_param(0))
     if cut_frames:
         _cut_by_edit_list(path, seconds=float(moments[cut_frames]))
     return path
+
+
+def _frame(image: np.ndarray, pixel_format: str) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
+
+
+@contextmanager
+def _kept_priority() -> Iterator[None]:
+    """SVT-AV1 gives its caller real-time priority where it may (as root), and all later children inherit it."""
+    policy = os.sched_getscheduler(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def _codec_options(codec: str, *, gop: int, bframes: int, open_gop: bool, more: str) -> dict[str, str]:
