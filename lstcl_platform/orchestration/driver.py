@@ -1,7 +1,6 @@
 """The driver of a stage: a Tune trainable on the head that runs attempts of one stage until one ends well."""
 
 import json
-import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -106,13 +105,12 @@ def _fit(job: StageJob) -> dict[str, Any]:
         ledger = Ledger.open(job.stage_dir)
         shards = deal_shards(samples, deal=deal, share=placement.decode, verdicts=ledger)
 
-    # Only now: while this imports torch, the process of the executor starts.
+    # Only now: while this is imported, the process of the executor starts.
     from ray import train
-    from ray.train.torch import TorchTrainer
 
-    from lstcl_platform.orchestration.process_group import OwnAddressTorchConfig
+    from lstcl_platform.orchestration.trainer import ProcessGroup, StageTrainer
 
-    trainer = TorchTrainer(
+    trainer = StageTrainer(
         run_worker,
         train_loop_config={"job": job, "shards": shards},
         scaling_config=train.ScalingConfig(
@@ -122,8 +120,8 @@ def _fit(job: StageJob) -> dict[str, Any]:
             resources_per_worker={"CPU": placement.worker_cpus}
             | ({"GPU": placement.worker_gpus} if placement.worker_gpus else {}),
         ),
-        torch_config=OwnAddressTorchConfig(
-            backend="nccl" if placement.worker_gpus else "gloo", timeout_s=math.ceil(collective_seconds(job))
+        backend_config=ProcessGroup(
+            backend="nccl" if placement.worker_gpus else "gloo", timeout_s=collective_seconds(job)
         ),
         run_config=train.RunConfig(
             name=f"a{job.attempt}",

@@ -78,7 +78,9 @@ def deal_shards(
         patience: with native code; None takes the usual.
     """
     chunks = stream(decode, deal=deal, share=share, verdicts=verdicts, patience=patience)
-    return list(chunks.streaming_split(deal.world, equal=False))
+    from lstcl_platform.orchestration.eager_split import eager_split
+
+    return eager_split(chunks, deal.world)
 
 
 def stream(

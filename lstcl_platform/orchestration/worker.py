@@ -220,8 +220,11 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
     from ray.train.torch import get_device
 
     torch.set_num_threads(job.stage.spec.resources.threads_per_worker)
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return StageContext(
-        device=get_device(),
+        device=device,
         rank=rank,
         world_size=job.placement.workers,
         steps_per_epoch=steps_per_epoch,
