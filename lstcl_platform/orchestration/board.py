@@ -64,6 +64,7 @@ class Board:
         self._events: deque[Event] = deque()
         self._newest_progress: dict[tuple[str, int], Event] = {}
         self._stopping = False
+        self._groups: dict[str, set[str]] = {}
 
     def push(self, events: Sequence[Event]) -> None:
         """Add events; of a rank's progress only the newest is kept."""
@@ -82,6 +83,14 @@ class Board:
         self._events.clear()
         self._newest_progress.clear()
         return taken
+
+    def note_group(self, stage: str, group: str) -> None:
+        """Note in which placement group (hexadecimal id) an attempt of a stage runs."""
+        self._groups.setdefault(stage, set()).add(group)
+
+    def take_groups(self, stage: str) -> set[str]:
+        """The placement groups noted for a stage, which are forgotten."""
+        return self._groups.pop(stage, set())
 
     def request_stop(self) -> None:
         """Ask all stages to write a checkpoint and end."""

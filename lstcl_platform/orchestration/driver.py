@@ -73,6 +73,7 @@ def _claim(job: StageJob) -> StageJob:
     """The next attempt, going on from the newest good checkpoint of all earlier ones."""
     from lstcl_platform.training.checkpoints import newest_good, next_attempt
 
+    _free_groups(job)
     damaged: list[str] = []
     checkpoint = newest_good(job.stage_dir, on_damage=damaged.append)
     claimed = job.with_attempt(
@@ -89,6 +90,19 @@ def _claim(job: StageJob) -> StageJob:
     for text in damaged:
         _tell(claimed, "warning", {"text": text})
     return claimed
+
+
+def _free_groups(job: StageJob) -> None:
+    """Remove the placement groups of earlier attempts; one that has ended as it should has none left.
+
+    When a Train controller is killed, its group keeps its CPUs, and the next attempt would wait for them for ever. Ray's
+    own cleaner learns of the death from the dashboard, which a local cluster does not have.
+    """
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for group in ray.get(job.board.take_groups.remote(job.stage.key)):
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
 
 
 def _fit(job: StageJob) -> dict[str, Any]:

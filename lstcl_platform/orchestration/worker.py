@@ -143,6 +143,7 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     job: StageJob = config["job"]
     rank = train.get_context().get_world_rank()
     _log_to_file(job, rank)
+    _note_group(job, rank)
     samples = samples_of(job)
     deal = deal_of(job, samples)
     reporter = BoardReporter(job, rank=rank, pause_step=pause_step(job, deal))
@@ -237,6 +238,15 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
         profile_steps=job.profile_steps,
         allow_numerics_change=job.allow_numerics_change,
     )
+
+
+def _note_group(job: StageJob, rank: int) -> None:
+    """Tell where this attempt runs, so that the next one can free it should the controller be killed."""
+    import ray
+
+    group = ray.util.get_current_placement_group()
+    if rank == 0 and group is not None:
+        job.board.note_group.remote(job.stage.key, group.id.hex())
 
 
 def _log_to_file(job: StageJob, rank: int) -> None:
