@@ -95,8 +95,8 @@ def _claim(job: StageJob) -> StageJob:
 def _free_groups(job: StageJob) -> None:
     """Remove the placement groups of earlier attempts; one that has ended as it should has none left.
 
-    When a Train controller is killed, its group keeps its CPUs, and the next attempt would wait for them for ever. Ray's
-    own cleaner learns of the death from the dashboard, which a local cluster does not have.
+    When a Train controller is killed, its group keeps its CPUs, and the next attempt would wait for them for ever.
+    Ray's own cleaner learns of the death from the dashboard, which a local cluster does not have.
     """
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
@@ -106,7 +106,7 @@ def _free_groups(job: StageJob) -> None:
 
 
 def _fit(job: StageJob) -> dict[str, Any]:
-    """One TorchTrainer run; returns rank 0's stage result."""
+    """One run of the trainer; returns rank 0's stage result."""
     placement = job.placement
     remote = local_path(job.stage_dir) is None
     # Ray would not ask another server than the provider's own.

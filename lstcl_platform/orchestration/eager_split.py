@@ -1,6 +1,6 @@
 """A dataset dealt to ranks whose executor starts at once, instead of when the first rank asks for data."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.data import Dataset
@@ -11,10 +11,10 @@ from ray.data._internal.logical.operators import StreamingSplit
 if TYPE_CHECKING:
     from ray.data import DataIterator
 
-_Coordinator = SplitCoordinator.__ray_metadata__.modified_class
+_Coordinator: Any = SplitCoordinator.__ray_metadata__.modified_class
 
 
-class _EagerCoordinator(_Coordinator):  # type: ignore[misc]  # Ray is not typed
+class _EagerCoordinator(_Coordinator):  # type: ignore[misc]  # an actor's class has no type
     """Ray's own, but for its only epoch, which begins here."""
 
     def __init__(self, dataset: Dataset, ranks: int) -> None:

@@ -44,7 +44,7 @@ class ProcessGroup(BackendConfig):  # type: ignore[misc]  # Ray is not typed
     """
 
     backend: str
-    timeout_s: float
+    timeout_s: float = 1800.0
 
     @property
     def backend_cls(self) -> type["_Backend"]:

@@ -51,11 +51,10 @@ def run_workers(
         folder: path or URI that Ray Train may write to.
     """
     from ray import train
-    from ray.train.torch import TorchTrainer
 
-    from lstcl_platform.orchestration.process_group import OwnAddressTorchConfig
+    from lstcl_platform.orchestration.trainer import ProcessGroup, StageTrainer
 
-    trainer = TorchTrainer(
+    trainer = StageTrainer(
         _check,
         train_loop_config={"framework": framework, "family": family, "videos": videos},
         scaling_config=train.ScalingConfig(
@@ -64,7 +63,7 @@ def run_workers(
             resources_per_worker={"CPU": _WORKER_CPUS} | ({"GPU": 1} if gpus else {}),
             placement_strategy="SPREAD",
         ),
-        torch_config=OwnAddressTorchConfig(backend="nccl" if gpus else "gloo"),
+        backend_config=ProcessGroup(backend="nccl" if gpus else "gloo"),
         run_config=train.RunConfig(name="doctor", storage_path=folder),
     )
     found = trainer.fit().return_value
