@@ -8,12 +8,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstcl_platform.orchestration import JOB_ENVIRONMENT
+from lstcl_platform.orchestration.node_groups import DECODE_LABEL, DECODES, Nodes, nodes_to_come
 from lstcl_platform.specs.errors import UserError
 
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -33,7 +34,6 @@ _LOCAL_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
 }
-DECODE_RESOURCE = "lstcl_decode"
 _LOCAL_PREFIX = "lstcl-ray-"
 _LOCAL_OBJECT_STORE_SHARE = 0.15
 
@@ -58,18 +58,21 @@ class Capacity:
         gpus: GPUs now.
         max_cpus: CPUs once the autoscaler has brought every node it may.
         max_gpus: the same for GPUs.
+        node_cpus: CPUs of the largest node, now or to come, that is not for decoding alone.
+        node_gpus: the same for GPUs.
         nodes: nodes now.
-        can_grow: whether an autoscaler is configured.
+        can_grow: whether an autoscaler may bring more.
         object_store_bytes: object store memory now.
         decode_cpus: CPUs, now or once the autoscaler has brought them, of nodes labelled for decoding
-            (`ray-subcluster=data`), which are among `max_cpus`. A group of the autoscaler's says that it is one by the
-            resource `DECODE_RESOURCE`, since Ray tells nobody the labels of a group.
+            (`ray-subcluster=data`), which are among `max_cpus`.
     """
 
     cpus: float
     gpus: float
     max_cpus: float
     max_gpus: float
+    node_cpus: float
+    node_gpus: float
     nodes: int
     can_grow: bool
     object_store_bytes: int
@@ -183,37 +186,47 @@ def _quiet_data() -> None:
 
 def _capacity() -> Capacity:
     import ray
-    from ray._private.state import state
 
-    now: Mapping[str, float] = ray.cluster_resources()
-    grown: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    labelled = sum(
-        node["Resources"].get("CPU", 0.0)
-        for node in nodes
-        if node.get("Labels", {}).get("ray-subcluster") == "data"
-    )
-    return Capacity(
-        cpus=now.get("CPU", 0.0),
-        gpus=now.get("GPU", 0.0),
-        max_cpus=max(now.get("CPU", 0.0), (grown or {}).get("CPU", 0.0)),
-        max_gpus=max(now.get("GPU", 0.0), (grown or {}).get("GPU", 0.0)),
-        nodes=len(nodes),
-        can_grow=bool(grown),
-        object_store_bytes=int(now.get("object_store_memory", 0)),
-        decode_cpus=max(labelled, _decode_cpus_to_come()),
-    )
-
-
-def _decode_cpus_to_come() -> float:
-    """CPUs of the autoscaler's decode groups when they are as large as they may get."""
-    from ray._private.state import state
-
-    config = state.get_cluster_config()
-    return float(
-        sum(
-            group.max_count * group.resources["CPU"]
-            for group in (config.node_group_configs if config is not None else ())
-            if group.resources.get(DECODE_RESOURCE, 0) > 0
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    here = [
+        Nodes(
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            decodes=node.get("Labels", {}).get(DECODE_LABEL) == DECODES,
+            count=1,
         )
+        for node in alive
+    ]
+    to_come = nodes_to_come(ray.get_runtime_context().gcs_address)
+    store = sum(node["Resources"].get("object_store_memory", 0) for node in alive)
+    return capacity_of(here, to_come, object_store_bytes=int(store))
+
+
+def capacity_of(here: Sequence[Nodes], to_come: Sequence[Nodes], *, object_store_bytes: int) -> Capacity:
+    """The sums and the largest over the nodes that are there, and over those that the autoscaler may bring.
+
+    Nodes that came are of the autoscaler's groups, so the two are not added: the larger sum counts.
+    """
+
+    def cpus(nodes: Iterable[Nodes]) -> float:
+        return sum(node.cpus * node.count for node in nodes)
+
+    def gpus(nodes: Iterable[Nodes]) -> float:
+        return sum(node.gpus * node.count for node in nodes)
+
+    every = [node for node in (*here, *to_come) if node.count]
+    trains = [node for node in every if not node.decodes]
+    if not cpus(trains):  # decode nodes beside a head that only drives: they do everything
+        trains = every
+    return Capacity(
+        cpus=cpus(here),
+        gpus=gpus(here),
+        max_cpus=max(cpus(here), cpus(to_come)),
+        max_gpus=max(gpus(here), gpus(to_come)),
+        node_cpus=max((node.cpus for node in trains), default=0.0),
+        node_gpus=max((node.gpus for node in trains), default=0.0),
+        nodes=len(here),
+        can_grow=bool(to_come),
+        object_store_bytes=object_store_bytes,
+        decode_cpus=max(cpus(node for node in nodes if node.decodes) for nodes in (here, to_come)),
     )

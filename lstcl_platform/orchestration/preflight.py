@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lstcl_platform.orchestration.cluster import Capacity
 from lstcl_platform.orchestration.ingest import DecodeShare
+from lstcl_platform.orchestration.node_groups import DECODE_LABEL, DECODES
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 
@@ -16,8 +17,6 @@ _GPU_WORKER_CPUS = 1.0
 _LEAST_CPUS = 0.25
 _CPUS_OF_A_WORKER = 2
 _STORE_SHARE = 0.5
-_DECODE_LABEL, _DECODES = "ray-subcluster", "data"
-"""A label that Ray Data's autoscaler knows too: it counts only such nodes for datasets that ask for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,9 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
             f"resources: a stage needs {_amount(workers * gpus)} GPUs ({workers} workers x {_amount(gpus)}), "
             f"but this cluster can never have more than {_amount(capacity.max_gpus)}; "
             "lower resources.workers or resources.gpus_per_worker, or launch on a larger cluster with --address"
+            f"{_where_limits_are_known(capacity)}"
         )
+    _check_one_node(resources, capacity, gpus=gpus)
     # Nodes that are labelled for decoding decode and nothing else, unless there are no others.
     apart = capacity.decode_cpus if capacity.decode_cpus < capacity.max_cpus else 0.0
     cpus = capacity.max_cpus - apart
@@ -68,25 +69,26 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
         raise UserError(
             f"resources: a stage needs {_amount(least)} CPUs ({workers} workers{decoding}), but this cluster can never "
             f"have more than {_amount(cpus)}{besides}; lower resources.workers or resources.cpus_per_worker"
+            f"{_where_limits_are_known(capacity)}"
         )
     concurrent = _concurrent(resources, cpus, capacity, gpus=gpus, least_cpus=least, stages=stages)
     share = cpus / concurrent
     for_workers = share if apart else share / 2
-    worker_cpus = _worker_cpus(for_workers, workers=workers, gpus=gpus) if fixed is None else fixed
+    worker_cpus = fixed or min(_worker_cpus(for_workers, workers=workers, gpus=gpus), capacity.node_cpus)
     decode_cpus = apart / concurrent if apart else share - workers * worker_cpus
     return Placement(
         workers=workers,
         worker_cpus=worker_cpus,
         worker_gpus=gpus,
-        label_selector={_DECODE_LABEL: f"!{_DECODES}"} if apart else {},
+        label_selector={DECODE_LABEL: f"!{DECODES}"} if apart else {},
         decode=DecodeShare(
             task_cpus=min(1.0, decode_cpus),
             cpus=decode_cpus,
             object_store_bytes=int(capacity.object_store_bytes * _STORE_SHARE / concurrent),
-            label_selector={_DECODE_LABEL: _DECODES} if apart else {},
+            label_selector={DECODE_LABEL: DECODES} if apart else {},
         ),
         concurrent=concurrent,
-        waits_for=_missing(capacity, cpus=least + apart, gpus=workers * gpus),
+        waits_for=_missing(capacity, cpus=least + (_LEAST_CPUS if apart else 0), gpus=workers * gpus),
     )
 
 
@@ -139,6 +141,20 @@ def _path_of(location: str) -> Path:
     return Path(rest.removeprefix("/") if found and scheme == "sqlite" else rest)
 
 
+def _check_one_node(resources: ResourcesSpec, capacity: Capacity, *, gpus: float) -> None:
+    """Refuse a worker that is larger than the largest node."""
+    cpus = 0.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
+    for name, what, wanted, largest in (
+        ("gpus_per_worker", "GPUs", gpus, capacity.node_gpus),
+        ("cpus_per_worker", "CPUs", cpus, capacity.node_cpus),
+    ):
+        if wanted > largest:
+            raise UserError(
+                f"resources.{name}: a worker needs {_amount(wanted)} {what}, but no node of this cluster has, or can "
+                f"have, more than {_amount(largest)}"
+            )
+
+
 def _worker_gpus(resources: ResourcesSpec, capacity: Capacity) -> float:
     if resources.gpus_per_worker == "auto":
         return 1.0 if capacity.max_gpus >= 1 else 0.0
@@ -176,6 +192,14 @@ def _missing(capacity: Capacity, *, cpus: float, gpus: float) -> str:
     if cpus > capacity.cpus:
         lacks.append(f"{_amount(cpus - capacity.cpus)} more CPUs")
     return " and ".join(lacks)
+
+
+def _where_limits_are_known(capacity: Capacity) -> str:
+    return (
+        ""
+        if capacity.can_grow
+        else " (what an autoscaler may bring is known on its head alone: launch there)"
+    )
 
 
 def _amount(value: float) -> str:

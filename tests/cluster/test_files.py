@@ -13,8 +13,6 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from lstcl_platform.orchestration.cluster import DECODE_RESOURCE
-
 FOLDER = Path(__file__).parents[2] / "cluster"
 LAUNCHER = ["aws", "gcp"]
 MANIFESTS = sorted((FOLDER / "kuberay").glob("*.yaml"))
@@ -49,7 +47,6 @@ def test_the_head_drives_and_all_else_comes_and_goes(name):
     assert "--num-cpus=0" in "".join(config["head_start_ray_commands"])
     assert [types[group]["min_workers"] for group in ("decode", "gpu")] == [0, 0]
     assert types["decode"]["labels"]["ray-subcluster"] == "data"
-    assert types["decode"]["resources"][DECODE_RESOURCE] == 1
     assert "GPU" not in types["decode"]["resources"]
     assert types["gpu"]["resources"]["GPU"] > 0
     spot = {group: "spot" in json.dumps(types[group]["node_config"]).lower() for group in types}
@@ -108,9 +105,6 @@ def test_the_ray_cluster_on_kubernetes_is_as_the_others():
     groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
     assert {name: group["minReplicas"] for name, group in groups.items()} == {"decode": 0, "gpu": 0}
     assert groups["decode"]["labels"] == {"ray-subcluster": "data"}
-    assert groups["decode"]["resources"][DECODE_RESOURCE] == "1"
-    # KubeRay refuses a group that says its resources in both ways.
-    assert not groups["decode"]["rayStartParams"]
 
 
 def test_the_job_runs_on_that_cluster():

@@ -8,12 +8,24 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 
 
-def capacity(*, cpus=2.0, gpus=0.0, max_cpus=None, max_gpus=None, nodes=1, decode_cpus=0.0):
+def capacity(
+    *,
+    cpus=2.0,
+    gpus=0.0,
+    max_cpus=None,
+    max_gpus=None,
+    nodes=1,
+    decode_cpus=0.0,
+    node_cpus=64.0,
+    node_gpus=8.0,
+):
     return Capacity(
         cpus=cpus,
         gpus=gpus,
         max_cpus=cpus if max_cpus is None else max_cpus,
         max_gpus=gpus if max_gpus is None else max_gpus,
+        node_cpus=node_cpus,
+        node_gpus=node_gpus,
         nodes=nodes,
         can_grow=max_cpus is not None,
         object_store_bytes=1 << 30,
@@ -37,8 +49,21 @@ def test_gpus_that_an_autoscaler_may_bring_are_waited_for():
 
 
 def test_more_cpus_than_there_can_be_are_refused():
-    with pytest.raises(UserError, match="never have more than 2"):
-        place(ResourcesSpec(workers=2, cpus_per_worker=2.0), capacity(), stages=1)
+    asked = ResourcesSpec(workers=2, cpus_per_worker=2.0)
+    with pytest.raises(UserError, match=r"never have more than 2; .*known on its head alone: launch there"):
+        place(asked, capacity(), stages=1)
+    with pytest.raises(UserError, match=r"never have more than 3; .*resources\.cpus_per_worker$"):
+        place(asked, capacity(max_cpus=3), stages=1)
+
+
+def test_a_worker_is_never_larger_than_the_largest_node():
+    assert place(ResourcesSpec(max_concurrent_stages=1), capacity(cpus=8), stages=1).worker_cpus == 4
+    small = place(ResourcesSpec(max_concurrent_stages=1), capacity(cpus=8, node_cpus=1.0), stages=1)
+    assert (small.worker_cpus, small.decode.cpus) == (1, 7)
+    with pytest.raises(UserError, match=r"cpus_per_worker: a worker needs 2 CPUs, .* more than 1$"):
+        place(ResourcesSpec(cpus_per_worker=2.0), capacity(cpus=8, node_cpus=1.0), stages=1)
+    with pytest.raises(UserError, match=r"gpus_per_worker: a worker needs 2 GPUs, .* more than 1$"):
+        place(ResourcesSpec(gpus_per_worker=2.0), capacity(cpus=8, gpus=8, node_gpus=1.0), stages=1)
 
 
 def test_auto_takes_a_gpu_a_worker_where_the_cluster_has_them():
