@@ -149,9 +149,8 @@ def _cut(frames: dict[int, npt.NDArray[Any]], sample: Sample, size: int) -> list
         box: Box = clip.box
         rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
         pixels = np.stack([frames[int(index)][rows, columns] for index in clip.positions])
-        tensor = functional.resize(
-            torch.from_numpy(pixels).permute(0, 3, 1, 2), [size, size], antialias=True
-        ).permute(0, 2, 3, 1)
-        resized: Frames = tensor.numpy()
-        clips.append(np.ascontiguousarray(resized[:, :, ::-1] if clip.flip else resized))
+        tensor = functional.resize(torch.from_numpy(pixels).permute(0, 3, 1, 2), [size, size], antialias=True)
+        clips.append(
+            np.ascontiguousarray((tensor.flip(3) if clip.flip else tensor).permute(0, 2, 3, 1).numpy())
+        )
     return clips
