@@ -16,20 +16,18 @@ MUCH_WORSE = 0.2
 START_UP_STEPS = 10
 """Steps of an attempt in which the stream is still filling up."""
 
-_SUMS = ("seconds", "frames_decoded", "frames_used")
-
 
 class DataAccount:
     """Sums over the steps since the last row, of this rank."""
 
     def __init__(self, context: StageContext) -> None:
         self._context = context
-        self._sums = np.zeros(1 + len(_SUMS))
+        self._sums = np.zeros(2)
 
     def add(self, host: HostBatch) -> None:
-        """Count a batch: its samples, the seconds they took to decode, frames decoded and used."""
-        found = [float(host[name].sum()) if name in host else 0.0 for name in _SUMS]
-        self._sums += [len(host.get("seconds", ())), *found]
+        """Count a batch: its samples, and the seconds they took to decode."""
+        seconds = host.get("seconds", np.zeros(0))
+        self._sums += [len(seconds), float(seconds.sum())]
 
     def close(self, *, steps: int, seconds: float, waited: float) -> dict[str, float]:
         """Figures of the interval that ends now; all ranks call this at the same steps.
@@ -41,17 +39,15 @@ class DataAccount:
 
         Returns:
             `data_wait`, share of the interval that the rank which waited longest waited; `data_wait_seconds`, the
-            same a step; and if the batches tell, `decode_seconds` of one core a sample, `decode_cores` that were busy
-            for the stage on average, `frames_decoded_per_used`.
+            same a step; and if the batches tell, `decode_seconds` of one core a sample, and `decode_cores` that were
+            busy for the stage on average.
         """
-        samples, decoding, decoded, used = self._over_ranks(self._sums, dist.ReduceOp.SUM)
+        samples, decoding = self._over_ranks(self._sums, dist.ReduceOp.SUM)
         (longest,) = self._over_ranks([waited], dist.ReduceOp.MAX)
         self._sums[:] = 0
         figures = {"data_wait": min(1.0, longest / seconds), "data_wait_seconds": longest / steps}
         if samples and decoding:
             figures |= {"decode_seconds": decoding / samples, "decode_cores": decoding / seconds}
-        if used:
-            figures["frames_decoded_per_used"] = decoded / used
         return figures
 
     def _over_ranks(

@@ -15,6 +15,8 @@ Row = dict[str, float]
 COUNTERS = ("clips_padded", "pairs_not_disjoint", "bad_samples")
 """What is counted in the batches: a row has the sum over all ranks and all steps so far. `bad_samples` are those that
 a stand-in replaces."""
+FRAMES = ("frames_decoded", "frames_used")
+"""What is counted in the batches of an interval: a row has their ratio, `frames_decoded_per_used`."""
 
 
 class History:
@@ -22,7 +24,7 @@ class History:
 
     A row holds the mean over its interval and over the ranks of what each step measured, so it is the same
     whether or not the interval was interrupted; with `log_every_steps: 1` it is the step's own value. Only
-    `COUNTERS` are sums since the first step.
+    `COUNTERS` are sums since the first step, and `FRAMES` become a ratio.
     """
 
     def __init__(self, context: StageContext) -> None:
@@ -63,8 +65,11 @@ class History:
             if name in COUNTERS:
                 before = self.rows[-1].get(name, 0.0) if self.rows else 0.0
                 row[name] = before + round(value * self._context.world_size)
-            else:
+            elif name not in FRAMES:
                 row[name] = value / len(self._settled)
+        decoded, used = (sums.get(name, 0.0) for name in FRAMES)
+        if used:
+            row["frames_decoded_per_used"] = decoded / used
         self.rows.append(row)
         self._settled.clear()
         return row

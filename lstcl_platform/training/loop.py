@@ -21,7 +21,7 @@ from lstcl_platform.training.context import StageContext, StageResult
 from lstcl_platform.training.data_account import DataAccount, StarvationWatch
 from lstcl_platform.training.distributed import from_main
 from lstcl_platform.training.fingerprint import fingerprint_changes
-from lstcl_platform.training.history import COUNTERS, History
+from lstcl_platform.training.history import COUNTERS, FRAMES, History
 from lstcl_platform.training.profiling import StepProfiler
 from lstcl_platform.training.seeding import reseed
 from lstcl_platform.training.trainee import Trainee, store_weights
@@ -173,7 +173,7 @@ class Loop:
 
     def _counts(self, host: HostBatch) -> dict[str, Tensor]:
         """This rank's part of the counters of a step."""
-        counts = {name: host[name].sum() for name in COUNTERS if name in host}
+        counts = {name: host[name].sum() for name in (*COUNTERS, *FRAMES) if name in host}
         if "bad" in host:
             counts["bad_samples"] = sum(bool(problem) for problem in host["bad"])
         return {

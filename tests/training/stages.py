@@ -133,7 +133,7 @@ def pretrain_batches(
             "bad": np.full(batch_size, "", dtype=object),
             "clips_padded": rng.integers(0, 3, batch_size),
             "seconds": np.full(batch_size, DECODE_SECONDS, dtype=np.float32),
-            "frames_decoded": np.full(batch_size, 30),
+            "frames_decoded": np.full(batch_size, 30 + step),
             "frames_used": np.full(batch_size, 4),
         }
         yield _share(batch, slots)
@@ -155,7 +155,7 @@ def finetune_batches(
             "bad": np.full(batch_size, "", dtype=object),
             "clips_padded": rng.integers(0, 3, batch_size),
             "seconds": np.full(batch_size, DECODE_SECONDS, dtype=np.float32),
-            "frames_decoded": np.full(batch_size, 30),
+            "frames_decoded": np.full(batch_size, 30 + step),
             "frames_used": np.full(batch_size, 4),
         }
         yield _share(batch, slots)

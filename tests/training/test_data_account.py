@@ -67,7 +67,7 @@ def work(rank: int, meeting: str, folder: str) -> None:
     account = DataAccount(stage_context(Path(folder), Recorder(), rank=rank, world_size=2))
     ones = np.ones(4, dtype=np.float32)
     for _ in range(5):
-        account.add({"seconds": ones * (rank + 1), "frames_decoded": ones * 12, "frames_used": ones * 4})
+        account.add({"seconds": ones * (rank + 1)})
     figures = account.close(steps=5, seconds=10.0, waited=[1.0, 4.0][rank])
     emptied = account.close(steps=5, seconds=10.0, waited=0.0)
     torch.save((figures, emptied), Path(folder) / f"{rank}.pt")
@@ -83,6 +83,5 @@ def test_all_ranks_count_and_the_one_that_waits_longest_holds_up_the_others(tmp_
             "data_wait_seconds": 0.8,
             "decode_seconds": 1.5,
             "decode_cores": 6.0,
-            "frames_decoded_per_used": 3.0,
         }
         assert emptied == {"data_wait": 0.0, "data_wait_seconds": 0.0}

@@ -50,8 +50,8 @@ def test_stopped_and_resumed_equals_uninterrupted(stage, whole, tmp_path: Path, 
     assert second.numerics_changes == ()
 
 
-def test_the_loss_of_an_interrupted_interval_is_not_lost(stage, whole, tmp_path: Path):
-    """Rows of several steps: the mean over an interval does not depend on a stop inside it."""
+def test_nothing_of_an_interrupted_interval_is_lost(stage, whole, tmp_path: Path):
+    """Rows of several steps: what is logged of an interval does not depend on a stop inside it."""
     checkpoint = CheckpointSpec(every_steps=100, keep=2)
     stopped = Recorder(stop_after=3)
     first = stage.run(stage_context(tmp_path / "a1", stopped, log_every_steps=4, checkpoint=checkpoint))
@@ -63,6 +63,9 @@ def test_the_loss_of_an_interrupted_interval_is_not_lost(stage, whole, tmp_path:
     assert [row["step"] for row in reporter.rows] == [4, TOTAL]
     assert reporter.rows[0]["loss"] == pytest.approx(sum(row["loss"] for row in rows[:4]) / 4, rel=1e-12)
     assert reporter.rows[1]["loss"] == pytest.approx(sum(row["loss"] for row in rows[4:]) / 2, rel=1e-12)
+    ratios = [row["frames_decoded_per_used"] for row in rows]
+    assert len(set(ratios)) == TOTAL
+    assert reporter.rows[0]["frames_decoded_per_used"] == pytest.approx(sum(ratios[:4]) / 4, rel=1e-12)
 
 
 def test_killed_between_checkpoints_resumes_from_the_last_one(stage, whole, tmp_path: Path):
