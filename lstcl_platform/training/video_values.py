@@ -54,7 +54,7 @@ class VideoValues:
             values=values,
             decoded=decoded,
             clips_padded=host["clips_padded"],
-            path=host.get("path", np.full(rows, "", dtype=object)),
+            path=host["path"],
         ).rows(real)
 
     @classmethod

@@ -240,8 +240,9 @@ class EvaluateSamples(_OfManifest):
         Returns:
             position, video, bad, seconds, frames_decoded, frames_used and clips_padded (0 to C) as
             `PretrainSamples`; clips uint8 (B, C, T, H, W, 3), C = clips x crops, the crops of a clip in turn; label
-            int64 (B,). Padding: video and label -1, black clips. A video that cannot be decoded keeps its label,
-            has black clips and `bad` set, and is to be counted as wrong: a test video is never replaced.
+            int64 (B,); path object (B,), as the manifest has it. Padding: video and label -1, no path, black clips.
+            A video that cannot be decoded keeps its label, has black clips and `bad` set, and is to be counted as
+            wrong: a test video is never replaced.
 
         Raises:
             StorageError, UserError: As `PretrainSamples`.
@@ -271,11 +272,18 @@ class EvaluateSamples(_OfManifest):
         started = time.perf_counter()
         size, frames = self.model.image_size, self.model.frames
         black = np.zeros((self.evaluate.clips * self.evaluate.crops, frames, size, size, 3), dtype=np.uint8)
-        sample: Sample = {"position": position, "video": -1, "label": -1, "clips": black, "bad": ""}
+        sample: Sample = {
+            "position": position,
+            "video": -1,
+            "path": "",
+            "label": -1,
+            "clips": black,
+            "bad": "",
+        }
         sample |= {"clips_padded": 0, "frames_decoded": 0, "frames_used": 0}
         if position < self.videos:
             video = self.video(int(_manifest(self.manifest).usable[position]))
-            sample |= {"video": video.row, "label": video.label}
+            sample |= {"video": video.row, "path": video.path, "label": video.label}
             sample["clips_padded"] = sum(clip.padded for clip in self._clips(video))
             try:
                 sample |= read(SampleRef(self, video.row, 0))
@@ -381,6 +389,7 @@ _TYPES = {
     "video": np.int64,
     "label": np.int64,
     "bad": object,
+    "path": object,
     "seconds": np.float32,
     "frames_decoded": np.int64,
     "frames_used": np.int64,

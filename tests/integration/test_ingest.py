@@ -53,6 +53,17 @@ class CrashingDecode:
         return {"position": positions}
 
 
+@dataclass(frozen=True)
+class MarkedDecode:
+    """Leaves a mark when it has begun."""
+
+    mark: Path
+
+    def __call__(self, positions, *, read):
+        self.mark.touch()
+        return {"position": positions}
+
+
 def share(*, cpus=1.0, task_cpus=0.5):
     return DecodeShare(task_cpus=task_cpus, cpus=cpus, object_store_bytes=200_000_000, label_selector={})
 
@@ -107,6 +118,19 @@ def train_on(decode, deal, placed, *, folder, batches=None):
     )
     ranks, raylet = trainer.fit().return_value
     return np.array(ranks), raylet
+
+
+@pytest.mark.cluster
+def test_decoding_begins_before_a_rank_asks_and_what_is_not_asked_for_ends(cluster, tmp_path):
+    import ray
+
+    mark = tmp_path / "begun"
+    shards = shards_of(MarkedDecode(mark), Deal(global_batch=4, world=2, steps=100_000), share())
+    while not mark.exists():
+        time.sleep(0.1)  # pytest's time limit ends a wait that has no end
+    del shards
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        time.sleep(0.1)
 
 
 @pytest.mark.cluster

@@ -22,7 +22,8 @@ def attempts(storage):
 
 def check_predictions(tracker, key, videos, storage):
     """`predict` says of the test videos, by the names of their classes, what the test itself stored."""
-    stored = pq.read_table(tracker.finished([key])[key].predictions)["probabilities"].to_pylist()
+    table = pq.read_table(tracker.finished([key])[key].predictions).to_pydict()
+    assert table["path"] == sorted(str(file.relative_to(videos)) for file in videos.rglob("*.mp4"))
     shown = run_cli("predict", "tiny/long=2", videos, "--storage", storage, "--format", "json")
     assert shown.returncode == 0, shown.stderr[-3000:]
     found = [
@@ -30,7 +31,7 @@ def check_predictions(tracker, key, videos, storage):
         for video in json.loads(shown.stdout)["videos"]
     ]
     assert [[shares[name] for name in CLASSES] for shares in found] == [
-        pytest.approx(row, abs=1e-5) for row in stored
+        pytest.approx(row, abs=1e-5) for row in table["probabilities"]
     ]
 
 

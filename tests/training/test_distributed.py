@@ -76,6 +76,7 @@ def evaluation_figures(folder: Path, *, rank: int, world_size: int) -> dict[str,
         "clips": clips,
         "label": np.arange(8) % CLASSES,
         "video": video,
+        "path": np.array([f"{n}.mp4" for n in range(8)], dtype=object),
         "bad": np.full(8, "", dtype=object),
         "clips_padded": np.arange(8) % 3,
     }

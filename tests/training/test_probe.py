@@ -39,6 +39,7 @@ def columns(*, bad: int = -1) -> HostBatch:
         "label": label,
         "split": np.array([0] * TRAIN + [1] * (TEST + 2)),
         "video": np.array([*range(TRAIN), *range(TEST), -1, -1]),
+        "path": np.array([f"{n}.mp4" for n in range(VIDEOS + 2)], dtype=object),
         "bad": problems,
         "clips_padded": np.zeros(VIDEOS + 2, dtype=np.int64),
     }

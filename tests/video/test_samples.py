@@ -203,6 +203,9 @@ def test_evaluation_shows_every_usable_video_once_and_then_padding(manifest_path
     assert batch["clips"].shape == (12, 3, 4, 16, 16, 3)
     assert batch["video"].tolist() == [*range(10), -1, -1]
     assert batch["label"].tolist() == [0] * 5 + [1] * 5 + [-1, -1]
+    assert batch["path"].tolist() == [
+        row.path for row in map(Manifest.load(manifest_path).row, range(10))
+    ] + ["", ""]
     assert not batch["clips"][10:].any()
     assert batch["clips"][:10].reshape(10, -1).any(axis=1).all()
 
