@@ -19,7 +19,7 @@ from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import EvaluateSpec, FinetuneSpec, Indexing, PretrainSpec, Timing
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.decoding import DecodeError, Frames, decode_clips
-from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
+from lstcl_platform.video.few_labels import labelled_subset
 from lstcl_platform.video.manifest import Manifest, VideoRow, check_usable
 from lstcl_platform.video.plan import EpochPlan
 from lstcl_platform.video.sample_reads import Read, Sample, SampleRef, read_checked
@@ -290,31 +290,6 @@ class EvaluateSamples(_OfManifest):
             except DecodeError as error:
                 sample["bad"] = str(error)
         return sample | {"seconds": time.perf_counter() - started}
-
-
-def labelled_subset(manifest: Manifest, *, labels_per_class: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of the usable videos to train on with labels, ascending.
-
-    Every video gets a number from `seed`; each class keeps its `labels_per_class` videos with the smallest.
-    So a larger subset contains every smaller one of the same seed.
-
-    Raises:
-        UserError: A class has fewer usable videos than `labels_per_class`; names it.
-    """
-    rows = manifest.usable
-    if labels_per_class is None:
-        return rows
-    numbers = raw_bits(len(manifest), seed=seed, stream=LABEL_STREAM)
-    kept = []
-    for label, name in enumerate(manifest.classes):
-        members = rows[manifest.labels[rows] == label]
-        if len(members) < labels_per_class:
-            raise UserError(
-                f"finetune.labels_per_class is {labels_per_class}, but class '{name}' in {manifest.root} has "
-                f"only {len(members)} usable videos"
-            )
-        kept.append(members[np.argsort(numbers[members], kind="stable")[:labels_per_class]])
-    return np.sort(np.concatenate(kept))
 
 
 def _manifest(path: str) -> Manifest:

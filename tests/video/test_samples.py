@@ -8,9 +8,10 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import ClipPairSpec, EvaluateSpec, FinetuneSpec, PretrainSpec
 from lstcl_platform.video.decoding import DecodeError, decode_clips
+from lstcl_platform.video.few_labels import labelled_subset
 from lstcl_platform.video.indexing import index_videos
 from lstcl_platform.video.manifest import Manifest
-from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples, labelled_subset
+from lstcl_platform.video.samples import EvaluateSamples, FinetuneSamples, PretrainSamples
 from lstcl_platform.video.sampling import Box, Clip, sample_clips
 from tests.helpers.videos import damage, make_labelled_folder
 
