@@ -3,7 +3,6 @@
 What fails because the place is away, full or closed to us raises `lstcl_platform.specs.errors.StorageError`.
 """
 
-from lstcl_platform.storage.exclusive import check_library
 from lstcl_platform.storage.files import (
     CHUNK_BYTES,
     HashingWriter,
@@ -19,6 +18,7 @@ from lstcl_platform.storage.files import (
     size,
     write_bytes,
 )
+from lstcl_platform.storage.libraries import check_library
 from lstcl_platform.storage.locations import join, local_path, parent
 
 __all__ = [

@@ -1,39 +1,13 @@
 """An object that is created only where none is: the one request that pyarrow's file systems do not offer."""
 
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lstcl_platform.specs.errors import UserError
-from lstcl_platform.storage import objects
+from lstcl_platform.storage import google, objects
+from lstcl_platform.storage.libraries import check_library
 
-_LIBRARIES = {
-    "s3": ("boto3", "boto3", "s3"),
-    "gs": ("google.cloud.storage", "google-cloud-storage", "gs"),
-    "gcs": ("google.cloud.storage", "google-cloud-storage", "gs"),
-}
-"""Of each scheme: module, package, and the extra of ours that installs it."""
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
-
-
-def check_library(location: str) -> None:
-    """Refuse an object store whose provider's own library is not installed; pyarrow alone reads and writes.
-
-    Raises:
-        UserError: says what to install.
-    """
-    scheme = urlsplit(location).scheme
-    if scheme in _LIBRARIES:
-        module, package, extra = _LIBRARIES[scheme]
-        try:
-            found = find_spec(module) is not None
-        except ModuleNotFoundError:
-            found = False
-        if not found:
-            raise UserError(
-                f"{location}: {scheme}:// storage needs {package}: pip install 'lstcl-platform[{extra}]'"
-            )
 
 
 def create_object(location: str, data: bytes) -> bool:
@@ -47,25 +21,30 @@ def create_object(location: str, data: bytes) -> bool:
         StorageError: as `objects.persistently`.
     """
     check_library(location)
-    parts = urlsplit(location)
-    put = _put_s3 if parts.scheme == "s3" else _put_gcs
     tries = 0
 
     def request() -> bool:
         nonlocal tries
         tries += 1
-        return put(location, parts.netloc, unquote(parts.path).lstrip("/"), data)
+        if google.is_google(location):
+            return google.put_new(location, objects.endpoint(location), data)
+        return _put_s3(location, data)
 
-    created = objects.persistently(location, request)
+    try:
+        created = objects.persistently(location, request)
+    except FileNotFoundError as error:
+        raise objects.no_bucket(location) from error
     if created or tries == 1 or not data:
         return created
     reader = objects.ObjectReader(location)
     return reader.read_at(0, reader.size) == data
 
 
-def _put_s3(location: str, bucket: str, key: str, data: bytes) -> bool:
+def _put_s3(location: str, data: bytes) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    parts = urlsplit(location)
+    bucket, key = parts.netloc, unquote(parts.path).lstrip("/")
     try:
         server, region = objects.endpoint(location), objects.region(location)
         _s3_client(server, region).put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
@@ -88,17 +67,3 @@ def _s3_client(server: str | None, region: str | None) -> Any:
         retries={"total_max_attempts": 1}, connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS
     )
     return boto3.client("s3", endpoint_url=server, region_name=region, config=config)
-
-
-def _put_gcs(location: str, bucket: str, key: str, data: bytes) -> bool:
-    from google.api_core.exceptions import GoogleAPIError, PreconditionFailed
-    from google.cloud import storage
-
-    try:
-        blob = storage.Client().bucket(bucket).blob(key)
-        blob.upload_from_string(data, if_generation_match=0, retry=None)
-    except PreconditionFailed:
-        return False
-    except GoogleAPIError as error:
-        raise OSError(str(error)) from error
-    return True

@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 from pyarrow import fs
 
 from lstcl_platform.specs.errors import StorageError
-from lstcl_platform.storage import objects
+from lstcl_platform.storage import google, objects
 from lstcl_platform.storage.exclusive import create_object
 from lstcl_platform.storage.locations import local_path
 from lstcl_platform.storage.range_file import RangeFile
@@ -95,6 +95,11 @@ def object_info(location: str) -> Any:
 
 def list_objects(folder: str, *, recursive: bool) -> list[Any]:
     """pyarrow's FileInfo of all that an object store holds below a folder; empty when there is no such folder."""
+    if google.is_google(folder):
+        server = objects.endpoint(folder)
+        with suppress(FileNotFoundError):
+            return objects.persistently(folder, lambda: google.listing(folder, server, recursive=recursive))
+        return []
     filesystem, path = objects.client(folder)
     selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
     return list(objects.persistently(folder, lambda: filesystem.get_file_info(selector)))
@@ -170,7 +175,10 @@ def _explained(location: str, error: OSError) -> StorageError:
 @contextmanager
 def _open_object(location: str) -> Iterator[HashingWriter]:
     filesystem, path = objects.client(location)
-    stream = objects.persistently(location, lambda: filesystem.open_output_stream(path))
+    try:
+        stream = objects.persistently(location, lambda: filesystem.open_output_stream(path))
+    except FileNotFoundError:
+        raise objects.no_bucket(location) from None
     try:
         yield HashingWriter(stream)
     except BaseException:

@@ -1,7 +1,8 @@
 """Object stores behind pyarrow's file systems: a client a bucket, and patience with what passes by itself.
 
 Credentials come by the usual chain (environment, profile, instance role), an endpoint other than the provider's from
-AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL; a URI may say `?region=`, `?endpoint_override=` and `?scheme=`.
+AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or STORAGE_EMULATOR_HOST; a URI may say `?region=`, `?endpoint_override=` and
+`?scheme=`.
 """
 
 import logging
@@ -17,6 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pyarrow import fs
 
 from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.storage import google
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ PATIENCE_SECONDS = 120.0
 
 _QUICK_TRIES = 5
 """Tries of Amazon's library by itself, within a second: one part of a long upload need not begin it all anew."""
+
+_QUICK_SECONDS = 2.0
+"""How long Google's C++ library tries by itself, for the same reason."""
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
@@ -83,6 +88,11 @@ def is_refusal(text: str) -> bool:
     return any(refusal in letters for refusal in _REFUSALS)
 
 
+def no_bucket(location: str) -> StorageError:
+    """The error for an upload that found no place to go to: of an object store, only a bucket can be missing."""
+    return StorageError(f"{location}: the storage refuses: there is no bucket '{urlsplit(location).netloc}'")
+
+
 def client(location: str) -> tuple[Any, str]:
     """pyarrow's file system for a URI of an object store, and the path of the object in it.
 
@@ -113,6 +123,9 @@ def endpoint(location: str) -> str | None:
     found = options(location)
     if override := found.get("endpoint_override"):
         return override if "://" in override else f"{found.get('scheme', 'https')}://{override}"
+    if google.is_google(location):
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+        return emulator if not emulator or "://" in emulator else f"http://{emulator}"
     if not location.startswith("s3:"):
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
@@ -140,7 +153,9 @@ def _filesystem(scheme: str, bucket: str, query: str, server: str | None) -> Any
             again = fs.AwsDefaultS3RetryStrategy(max_attempts=_QUICK_TRIES)
             return fs.S3FileSystem(region=named, retry_strategy=again, **where)
         case "gs" | "gcs":
-            return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=PATIENCE_SECONDS), **where)
+            google.client(server)  # tells at once that there are no credentials: pyarrow waits for them
+            quick = timedelta(seconds=_QUICK_SECONDS)
+            return fs.GcsFileSystem(anonymous=google.is_open(server), retry_time_limit=quick, **where)
     raise UserError(f"{scheme}://{bucket}: no such kind of storage; allowed: a path, file://, s3://, gs://")
 
 
@@ -157,7 +172,7 @@ class ObjectReader:
         self.location = location
         self._filesystem, self._path = client(location)
         self._file: Any = None
-        self.size: int = persistently(location, lambda: int(self._open().size()))
+        self.size: int = persistently(location, self._size)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset` on, or those up to the end.
@@ -169,13 +184,23 @@ class ObjectReader:
         length = max(0, min(length, self.size - offset))
         return persistently(self.location, lambda: self._read(offset, length)) if length else b""
 
+    def _size(self) -> int:
+        if not google.is_google(self.location):
+            return int(self._open().size())
+        info = self._filesystem.get_file_info(self._path)
+        if info.type != fs.FileType.File:
+            raise FileNotFoundError(f"{self.location}: no such object")
+        return int(info.size)
+
     def _read(self, offset: int, length: int) -> bytes:
-        file = self._open()
-        try:
-            data = bytes(file.read_at(length, offset))
-        except OSError:
-            self._file = None
-            raise
+        if google.is_google(self.location):
+            data = google.read_range(self.location, endpoint(self.location), offset, length)
+        else:
+            try:
+                data = bytes(self._open().read_at(length, offset))
+            except OSError:
+                self._file = None
+                raise
         if len(data) != length:
             self._file = None
             raise OSError(f"{len(data)} of {length} bytes at {offset} arrived")

@@ -1,12 +1,12 @@
 """Atomic files, exclusive creation and URI handling on the local file system."""
 
 import hashlib
-import threading
 from pathlib import Path
 
 import pytest
 
 from lstcl_platform import storage
+from tests.storage.claims import one_of_many_creates
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
@@ -52,22 +52,7 @@ def test_written_files_are_readable_as_any_other(tmp_path: Path):
 
 
 def test_one_of_many_creates(tmp_path: Path):
-    location = str(tmp_path / "claim")
-    won: list[int] = []
-    start = threading.Barrier(8)
-
-    def claim(number: int) -> None:
-        start.wait()
-        if storage.create_exclusively(location, str(number).encode()):
-            won.append(number)
-
-    threads = [threading.Thread(target=claim, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert storage.read_bytes(location) == str(won[0]).encode()
+    one_of_many_creates(str(tmp_path / "claim"))
 
 
 def test_delete_tree_takes_folders_files_and_nothing(tmp_path: Path):

@@ -11,6 +11,7 @@ from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import objects, range_file
 from lstcl_platform.storage.range_file import RangeFile
 from tests.helpers.s3 import BUCKET
+from tests.storage.claims import one_of_many_creates
 
 THROTTLED = 8
 """More than the AWS library's own tries can swallow in one request."""
@@ -98,8 +99,7 @@ def test_a_server_that_is_gone_is_a_storage_error_and_one_that_returns_is_waited
         assert storage.read_bytes(location) == b"content"
         back.join()
     finally:
-        if s3._server.socket.fileno() < 0:
-            s3.come_back()
+        s3.come_back()
 
 
 def test_a_refusal_is_told_at_once(s3):
@@ -117,22 +117,7 @@ def test_a_wrong_uri_is_the_users_error():
 
 
 def test_one_of_many_creates_an_object(bucket):
-    location = storage.join(bucket, "claim")
-    won: list[int] = []
-    start = threading.Barrier(8)
-
-    def claim(number: int) -> None:
-        start.wait()
-        if storage.create_exclusively(location, str(number).encode()):
-            won.append(number)
-
-    threads = [threading.Thread(target=claim, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert storage.read_bytes(location) == str(won[0]).encode()
+    one_of_many_creates(storage.join(bucket, "claim"))
 
 
 def test_a_range_file_fetches_what_is_read_and_no_more(s3, bucket, monkeypatch):
