@@ -218,7 +218,7 @@ def plot(studies: Mapping[str, Study], baselines: Mapping[str, Mapping[str, floa
             axes.set_title(experiment, loc="left", fontsize=9)
         panels[0].set_ylabel("top-1")
         panels[0].set_ylim(0, 1)
-        panels[-1].legend(frameon=False, fontsize=7, loc="upper right")
+        panels[0].legend(frameon=False, fontsize=7, loc="upper right")
         target.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(target)
 
@@ -275,8 +275,9 @@ def main() -> None:
         print("\n".join(lines))
     else:
         write_between_marks(given.document, lines)
-    if given.plot is not None:
-        plot(studies, baselines, given.plot)
+    complete = {name: study for name, study in studies.items() if study}
+    if given.plot is not None and complete:
+        plot(complete, baselines, given.plot)
 
 
 if __name__ == "__main__":
