@@ -17,7 +17,7 @@ from lstcl_platform.orchestration.job import (
     samples_of,
 )
 from lstcl_platform.orchestration.ledger import Ledger
-from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM
+from lstcl_platform.orchestration.searcher import PARENT_SHA256_PARAM, PARENT_WEIGHTS_PARAM, STAGE_PARAM
 from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage import local_path
@@ -31,14 +31,18 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
     """Run the stage that the searcher chose; never raises, so that Tune has nothing to retry on its own.
 
     Args:
-        config: the stage's key and its parent's weights.
+        config: the stage's key, its parent's weights and their digest.
         jobs: what each stage of the launch is told.
 
     Returns:
         What `outcome_of` reads: status (finished, stopped or failed), attempt and its folder, and the stage's result
         or the error's text and where the traceback is.
     """
-    job = replace(jobs[config[STAGE_PARAM]], parent_weights=config[PARENT_WEIGHTS_PARAM])
+    job = replace(
+        jobs[config[STAGE_PARAM]],
+        parent_weights=config[PARENT_WEIGHTS_PARAM],
+        parent_sha256=config[PARENT_SHA256_PARAM],
+    )
     failures, furthest = 0, -1
     while True:
         try:

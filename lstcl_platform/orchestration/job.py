@@ -37,6 +37,7 @@ class StageJob:
         resume_from: URI of the checkpoint to go on from, or None.
         start_step: step of that checkpoint.
         parent_weights: URI of the parent's final weights, or None.
+        parent_sha256: their recorded digest, or None.
     """
 
     stage: Stage
@@ -53,6 +54,7 @@ class StageJob:
     resume_from: str | None = None
     start_step: int = 0
     parent_weights: str | None = None
+    parent_sha256: str | None = None
 
     @property
     def attempt_dir(self) -> str:

@@ -11,6 +11,7 @@ from lstcl_platform.tracking.tracker import FinishedStage
 
 STAGE_PARAM = "stage"
 PARENT_WEIGHTS_PARAM = "parent_weights"
+PARENT_SHA256_PARAM = "parent_sha256"
 
 OnComplete = Callable[[str, Mapping[str, Any] | None], FinishedStage | Literal["again"] | None]
 TakeTurn = Callable[[str], FinishedStage | Literal["ours", "theirs"]]
@@ -64,8 +65,12 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
                 self._finished[key] = turn
                 continue
             self._running[trial_id] = key
-            weights = self._finished[parent].weights if parent is not None else None
-            return {STAGE_PARAM: key, PARENT_WEIGHTS_PARAM: weights}
+            before = self._finished[parent] if parent is not None else None
+            return {
+                STAGE_PARAM: key,
+                PARENT_WEIGHTS_PARAM: before and before.weights,
+                PARENT_SHA256_PARAM: before and before.weights_sha256,
+            }
         ended = self._stop.is_set() or not self._waiting
         return str(Searcher.FINISHED) if ended and not self._running else None
 

@@ -232,6 +232,7 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
         attempt_dir=job.attempt_dir,
         resume_from=job.resume_from,
         parent_weights=job.parent_weights,
+        parent_sha256=job.parent_sha256,
         checkpoint=job.checkpoint,
         log_every_steps=job.log_every_steps,
         reporter=reporter,

@@ -48,6 +48,7 @@ class StageContext:
         attempt_dir: folder or URI `<storage>/train/<stage key>/a<N>` that this attempt alone writes to.
         resume_from: URI of a good checkpoint of this stage, or None for a fresh start.
         parent_weights: URI of the parent's final weights (safetensors), or None.
+        parent_sha256: their recorded digest, which they must have; None where it is not known.
         checkpoint: when state is saved and how much is kept.
         log_every_steps: steps between two rows of metrics.
         reporter: where figures go.
@@ -65,6 +66,7 @@ class StageContext:
     checkpoint: CheckpointSpec
     log_every_steps: int
     reporter: Reporter
+    parent_sha256: str | None = None
     profile_steps: tuple[int, int] | None = None
     allow_numerics_change: bool = False
 

@@ -96,7 +96,7 @@ def evaluate(
     with repeatable(context.device), torch.inference_mode():
         backbone = backbone_of(stage_spec.model)
         classifier = Classifier(backbone, num_classes)
-        fetch_weights(classifier, context.parent_weights)
+        fetch_weights(classifier, context.parent_weights, sha256=context.parent_sha256)
         classifier = classifier.to(context.device).eval()
         score = partial(score_clips, classifier, precision=stage_spec.evaluate.precision)
         scored = values_of_all(Predictions, score, context, batches)

@@ -102,7 +102,7 @@ def _classifier(stage_spec: TrialSpec, context: StageContext, *, num_classes: in
     if context.parent_weights is None:
         start_from_public(backbone, stage_spec.model.init, context)
     elif context.resume_from is None:
-        fetch_weights(backbone, context.parent_weights)
+        fetch_weights(backbone, context.parent_weights, sha256=context.parent_sha256)
     classifier = Classifier(backbone, num_classes, dropout=spec.head_dropout).to(context.device)
     share_batch(classifier, BatchShare(rank=context.rank, world_size=context.world_size))
     speed_up(classifier, stage_spec.resources)

@@ -90,7 +90,7 @@ def _backbone(stage_spec: TrialSpec, context: StageContext) -> Backbone:
     if context.parent_weights is None:
         start_from_public(backbone, stage_spec.model.init, context)
     else:
-        fetch_weights(backbone, context.parent_weights)
+        fetch_weights(backbone, context.parent_weights, sha256=context.parent_sha256)
     return backbone
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lstcl_platform import storage
 from lstcl_platform.models.weights import load_weights, save_weights
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.training.seeding import rng_state, set_rng_state
 
 
@@ -98,13 +99,32 @@ def store_weights(module: nn.Module, location: str) -> str:
         return storage.repeated(location, write)
 
 
-def fetch_weights(module: nn.Module, location: str) -> None:
-    """Load weights from a path or URI; raises UserError when they are missing or do not fit."""
+def fetch_weights(module: nn.Module, location: str, *, sha256: str | None) -> None:
+    """Load weights from a path or URI.
+
+    Args:
+        module: receives them.
+        location: safetensors file.
+        sha256: what was recorded of the file when it was written; None where that is not known.
+
+    Raises:
+        UserError: they are missing, do not fit, or are not those that were recorded.
+    """
     local = storage.local_path(location)
-    if local is not None:
-        load_weights(module, local)
-        return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "weights.safetensors"
-        storage.download(location, path)
+        path = local or Path(folder) / "weights.safetensors"
+        if local is None:
+            storage.download(location, path)
+        if sha256 is not None and path.is_file():
+            _check_digest(path, sha256, location=location)
         load_weights(module, path)
+
+
+def _check_digest(path: Path, recorded: str, *, location: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != recorded:
+        raise UserError(
+            f"{location}: these are not the weights that were recorded when the stage before wrote them: SHA-256 "
+            f"{found}, recorded {recorded}; put the file back from a copy"
+        )

@@ -3,7 +3,12 @@ import threading
 import pytest
 from ray.tune.search import Searcher
 
-from lstcl_platform.orchestration.searcher import PARENT_WEIGHTS_PARAM, STAGE_PARAM, StageSearcher
+from lstcl_platform.orchestration.searcher import (
+    PARENT_SHA256_PARAM,
+    PARENT_WEIGHTS_PARAM,
+    STAGE_PARAM,
+    StageSearcher,
+)
 from lstcl_platform.specs import build_graph, expand
 from lstcl_platform.specs.loading import parse_experiment
 from lstcl_platform.tracking.tracker import FinishedStage
@@ -27,7 +32,7 @@ def finished(key: str) -> FinishedStage:
         run_id="run",
         metrics={},
         weights=f"{key}/weights",
-        weights_sha256=None,
+        weights_sha256=f"{key}/digest",
         checkpoint=None,
         predictions=None,
         state_digest=None,
@@ -101,6 +106,7 @@ def test_a_child_waits_for_its_parent_and_gets_its_weights(graph):
     child = run.start()
     assert graph.stages[child[STAGE_PARAM]].parent == pretrain
     assert child[PARENT_WEIGHTS_PARAM] == f"{pretrain}/weights"
+    assert child[PARENT_SHA256_PARAM] == f"{pretrain}/digest"
 
 
 def test_finished_stages_are_not_handed_out(graph):

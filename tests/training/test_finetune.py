@@ -39,8 +39,12 @@ def test_it_starts_from_the_parent(tmp_path: Path):
     """At learning rate 0 (the first step of the warm-up) the weights are still the parent's."""
     parent = backbone()
     save_weights(parent, tmp_path / "parent.safetensors")
+    weights = tmp_path / "parent.safetensors"
     context = stage_context(
-        tmp_path / "a1", Recorder(stop_after=1), parent_weights=(tmp_path / "parent.safetensors").as_uri()
+        tmp_path / "a1",
+        Recorder(stop_after=1),
+        parent_weights=weights.as_uri(),
+        parent_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
     result = finetune(trial(), context, finetune_batches(), num_classes=CLASSES)
     state = load_checkpoint(result.checkpoint)["model"]
@@ -97,6 +101,17 @@ def test_another_model_s_weights_are_refused(tmp_path: Path):
     save_weights(torch.nn.Linear(2, 2), tmp_path / "parent.safetensors")
     context = stage_context(tmp_path / "a1", Recorder(), parent_weights=str(tmp_path / "parent.safetensors"))
     with pytest.raises(UserError, match="do not fit"):
+        finetune(trial(), context, finetune_batches(), num_classes=CLASSES)
+
+
+def test_weights_that_changed_since_they_were_recorded_are_refused(tmp_path: Path):
+    weights = tmp_path / "parent.safetensors"
+    save_weights(backbone(seed=5), weights)
+    recorded = hashlib.sha256(weights.read_bytes()).hexdigest()
+    save_weights(backbone(seed=6), weights)
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    context = stage_context(tmp_path / "a1", Recorder(), parent_weights=str(weights), parent_sha256=recorded)
+    with pytest.raises(UserError, match=rf"parent\.safetensors: .*SHA-256 {found}, recorded {recorded}"):
         finetune(trial(), context, finetune_batches(), num_classes=CLASSES)
 
 
