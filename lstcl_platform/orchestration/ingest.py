@@ -10,7 +10,6 @@ the deal of chunks to ranks still cannot shift.
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from lstcl_platform.orchestration.chunk_source import SOURCE_BLOCK_BYTES, ChunkS
 from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.decode_chunk import Decode, DecodeChunk, from_cells
 from lstcl_platform.orchestration.ledger import NoLedger
+from lstcl_platform.orchestration.preflight import DecodeShare
 from lstcl_platform.video.sample_reads import Patience, Verdicts
 
 Batch = Mapping[str, NDArray[Any]]
@@ -37,23 +37,6 @@ MAX_DECODE_RETRIES = 3
 MAX_CHUNKS_AN_EXECUTOR = 500_000
 """Chunks until a training stage starts a new executor. Ray's core keeps 3 to 4 KB of every finished task in the process
 that submitted it, for as long as that process lives: 2 GB at this many."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeShare:
-    """What the decoding of one stage may take.
-
-    Attributes:
-        task_cpus: CPUs one decode task reserves.
-        cpus: CPUs all decode tasks of the stage may hold at a time.
-        object_store_bytes: decoded data that may wait in the object store.
-        label_selector: node labels that decode tasks ask for, e.g. {"ray-subcluster": "data"}; empty takes any node.
-    """
-
-    task_cpus: float
-    cpus: float
-    object_store_bytes: int
-    label_selector: Mapping[str, str]
 
 
 def deal_shards(

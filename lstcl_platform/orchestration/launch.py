@@ -16,7 +16,7 @@ from lstcl_platform.orchestration.cluster import (
     is_cluster_loss,
 )
 from lstcl_platform.orchestration.job import StageJob, trained_on
-from lstcl_platform.orchestration.preflight import Placement, check_reachable, place
+from lstcl_platform.orchestration.preflight import Placement, check_reachable, place_all
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
 from lstcl_platform.orchestration.progress import LaunchProgress, View
 from lstcl_platform.orchestration.pump import StopRequest, pump, stopping_on_signals
@@ -218,8 +218,7 @@ def _preflight(
         locations={"tracking.uri": study.tracking_uri, "storage.path": str(study.storage)},
         shared=study.storage if study.first.storage.shared and isinstance(study.storage, Path) else None,
     )
-    chains = sum(1 for stage in todo if stage.kind in TESTS)
-    placements = {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in todo}
+    placements = place_all(todo, capacity)
     waits = {placement.waits_for for placement in placements.values() if placement.waits_for}
     for text in sorted(waits):
         view.message(f"waiting for the cluster's autoscaler to bring {text}")

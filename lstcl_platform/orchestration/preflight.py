@@ -3,20 +3,37 @@
 Ray retries a worker group that can never be placed for ever and in silence, so what cannot fit is refused here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstcl_platform.orchestration.cluster import Capacity
-from lstcl_platform.orchestration.ingest import DecodeShare
 from lstcl_platform.orchestration.node_groups import DECODE_LABEL, DECODES
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
+from lstcl_platform.specs.stages import TESTS, Stage
 
 _GPU_WORKER_CPUS = 1.0
 _LEAST_CPUS = 0.25
 _CPUS_OF_A_WORKER = 2
 _STORE_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeShare:
+    """What the decoding of one stage may take.
+
+    Attributes:
+        task_cpus: CPUs one decode task reserves.
+        cpus: CPUs all decode tasks of the stage may hold at a time.
+        object_store_bytes: decoded data that may wait in the object store.
+        label_selector: node labels that decode tasks ask for, e.g. {"ray-subcluster": "data"}; empty takes any node.
+    """
+
+    task_cpus: float
+    cpus: float
+    object_store_bytes: int
+    label_selector: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +57,21 @@ class Placement:
     decode: DecodeShare
     concurrent: int
     waits_for: str = ""
+
+
+def place_all(stages: Sequence[Stage], capacity: Capacity) -> dict[str, Placement]:
+    """What each of the unfinished `stages` takes, by key; no more run at once than chains of them end.
+
+    Raises:
+        UserError: as `place`.
+    """
+    chains = sum(1 for stage in stages if stage.kind in TESTS)
+    return {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in stages}
+
+
+def stages_at_once(placements: Sequence[Placement]) -> int:
+    """How many of the stages of one launch run at once; at least one is given."""
+    return min(placement.concurrent for placement in placements)
 
 
 def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Placement:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
+from lstcl_platform.orchestration.order import StageOrder
 from lstcl_platform.specs.stages import StageGraph
 from lstcl_platform.tracking.tracker import FinishedStage
 
@@ -45,7 +46,7 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         super().__init__()
         self._graph = graph
         self._finished = dict(finished)
-        self._waiting = [key for key in graph.stages if key not in self._finished]
+        self._order = StageOrder(graph, finished=finished)
         self._running: dict[str, str] = {}
         self._take_turn = take_turn
         self._on_complete = on_complete
@@ -53,26 +54,26 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Next stage that can start."""
-        for key in () if self._stop.is_set() else tuple(self._waiting):
-            parent = self._graph.stages[key].parent
-            if parent is not None and parent not in self._finished:
-                continue
-            turn = self._take_turn(key)
-            if turn == "theirs":
-                continue
-            self._waiting.remove(key)
-            if isinstance(turn, FinishedStage):
-                self._finished[key] = turn
-                continue
-            self._running[trial_id] = key
-            before = self._finished[parent] if parent is not None else None
-            return {
-                STAGE_PARAM: key,
-                PARENT_WEIGHTS_PARAM: before and before.weights,
-                PARENT_SHA256_PARAM: before and before.weights_sha256,
-            }
-        ended = self._stop.is_set() or not self._waiting
-        return str(Searcher.FINISHED) if ended and not self._running else None
+        if self._stop.is_set():
+            return str(Searcher.FINISHED) if self._order.idle else None
+        found = self._order.next(self._take)
+        if found.key is None:
+            return str(Searcher.FINISHED) if found.over else None
+        self._running[trial_id] = found.key
+        parent = self._graph.stages[found.key].parent
+        before = self._finished[parent] if parent is not None else None
+        return {
+            STAGE_PARAM: found.key,
+            PARENT_WEIGHTS_PARAM: before and before.weights,
+            PARENT_SHA256_PARAM: before and before.weights_sha256,
+        }
+
+    def _take(self, key: str) -> Literal["ours", "theirs", "finished"]:
+        turn = self._take_turn(key)
+        if not isinstance(turn, FinishedStage):
+            return turn
+        self._finished[key] = turn
+        return "finished"
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -82,14 +83,9 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         if key is None:
             return
         ended = self._on_complete(key, None if error else result)
-        if ended == "again":
-            self._waiting.insert(0, key)
-            return
-        if ended is not None:
+        if isinstance(ended, FinishedStage):
             self._finished[key] = ended
-            return
-        dropped = set(self._graph.descendants(key))
-        self._waiting = [waiting for waiting in self._waiting if waiting not in dropped]
+        self._order.end(key, "failed" if ended is None else "again" if ended == "again" else "finished")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its configuration into a snapshot that is never restored."""

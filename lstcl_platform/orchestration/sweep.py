@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lstcl_platform.orchestration.driver import outcome_of, run_stage
 from lstcl_platform.orchestration.job import StageJob
+from lstcl_platform.orchestration.preflight import stages_at_once
 from lstcl_platform.orchestration.recorder import Recorder
 from lstcl_platform.orchestration.searcher import StageSearcher
 from lstcl_platform.tracking.tracker import FinishedStage
@@ -62,7 +63,7 @@ def run_stages(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=min(job.placement.concurrent for job in jobs.values()),
+            max_concurrent_trials=stages_at_once([job.placement for job in jobs.values()]),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name="sweep", storage_path=_scratch(), verbose=0),

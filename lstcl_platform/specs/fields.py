@@ -15,10 +15,12 @@ from lstcl_platform.specs.problems import did_you_mean
 
 
 def blocks_of(annotation: Any) -> list[type[Spec]]:
-    """The spec classes a field may hold: none for a scalar, several for a union told apart by `kind`."""
+    """The spec classes a field, or each item of its list or map, may hold: several for a union told apart by `kind`."""
     origin = get_origin(annotation)
-    if origin is Annotated:
+    if origin in (Annotated, list, tuple):
         return blocks_of(get_args(annotation)[0])
+    if origin is dict:
+        return blocks_of(get_args(annotation)[1])
     if origin in (Union, types.UnionType):
         return [block for member in get_args(annotation) for block in blocks_of(member)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, Spec) else []

@@ -165,12 +165,16 @@ def _blocks_at(
 ) -> tuple[list[type[Spec]], list[type[Spec]]]:
     """Spec classes that the block at `path` may be, and those it is not; its `kind`, written or the default's,
     decides between several."""
-    blocks, node, default = [model], dict(raw), None
+    blocks: list[type[Spec]] = [model]
+    node: Any = raw
+    default = None
     for part in path:
+        node = node[part]
         fields = [block.model_fields[str(part)] for block in blocks if part in block.model_fields]
+        if not fields:  # an item of a list or of a map of blocks
+            continue
         blocks = [block for field in fields for block in blocks_of(field.annotation)]
-        node = node[str(part)]
-        default = getattr(fields[0].default, "kind", None) if fields else None
+        default = getattr(fields[0].default, "kind", None)
     kind = node.get("kind", default)
     chosen = [
         block

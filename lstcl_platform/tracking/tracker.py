@@ -1,7 +1,8 @@
 """The tracking store of a study: `Tracker` is all that the platform knows of MLflow."""
 
-from lstcl_platform.tracking.details import ComparedRuns, DetailedRuns, LaunchOrigin, StageRecord
+from lstcl_platform.tracking.details import ComparedRuns, LaunchOrigin, StageRecord
 from lstcl_platform.tracking.location import artifact_location, tracking_uri
+from lstcl_platform.tracking.measured import MeasuredRuns, MeasuredStage
 from lstcl_platform.tracking.records import (
     FinishedStage,
     LaunchRun,
@@ -20,6 +21,7 @@ __all__ = [
     "LaunchOrigin",
     "LaunchRun",
     "LaunchState",
+    "MeasuredStage",
     "RecordedLaunch",
     "StageRecord",
     "StageRun",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 
-class Tracker(DetailedRuns, Registry):
+class Tracker(MeasuredRuns, Registry):
     """Stages, launches and trials in an MLflow store.
 
     The launch process is the only writer of a launch; several launches may share a store. Methods are

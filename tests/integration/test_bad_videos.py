@@ -9,8 +9,9 @@ import pytest
 from lstcl_platform.orchestration.causes import cause, is_final
 from lstcl_platform.orchestration.cluster import connected
 from lstcl_platform.orchestration.deal import Deal
-from lstcl_platform.orchestration.ingest import DecodeShare, checked_batches, deal_shards
+from lstcl_platform.orchestration.ingest import checked_batches, deal_shards
 from lstcl_platform.orchestration.ledger import Ledger
+from lstcl_platform.orchestration.preflight import DecodeShare
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import PretrainSpec

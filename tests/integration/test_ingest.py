@@ -17,11 +17,11 @@ from lstcl_platform.orchestration.cluster import connected
 from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.ingest import (
     MAX_DECODE_RETRIES,
-    DecodeShare,
     checked_batches,
     deal_shards,
     stream,
 )
+from lstcl_platform.orchestration.preflight import DecodeShare
 
 SAMPLES = 48_000_000
 

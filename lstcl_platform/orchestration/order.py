@@ -1,0 +1,74 @@
+"""The order of stages: which unfinished one may start next. The launch and the simulation of `plan` both follow it."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from lstcl_platform.specs.stages import StageGraph
+
+Ended = Literal["finished", "failed", "again"]
+
+
+@dataclass(frozen=True)
+class Next:
+    """What `StageOrder.next` found.
+
+    Attributes:
+        key: the stage to start, or None while what is left waits.
+        over: nothing is left, and nothing runs.
+    """
+
+    key: str | None
+    over: bool = False
+
+
+class StageOrder:
+    """Hands out each unfinished stage once, parents first, in the graph's order.
+
+    Args:
+        graph: all stages.
+        finished: keys of those whose results are there.
+    """
+
+    def __init__(self, graph: StageGraph, *, finished: Collection[str]) -> None:
+        self._graph = graph
+        self._finished = set(finished)
+        self._waiting = [key for key in graph.stages if key not in self._finished]
+        self._running: set[str] = set()
+
+    def next(self, take: Callable[[str], Literal["ours", "theirs", "finished"]]) -> Next:
+        """The first stage whose parent is finished and that `take` lets us have.
+
+        Args:
+            take: asked for each candidate: we may run it, somebody else does, or its result has come from elsewhere.
+        """
+        for key in tuple(self._waiting):
+            parent = self._graph.stages[key].parent
+            if parent is not None and parent not in self._finished:
+                continue
+            turn = take(key)
+            if turn == "theirs":
+                continue
+            self._waiting.remove(key)
+            if turn == "finished":
+                self._finished.add(key)
+                continue
+            self._running.add(key)
+            return Next(key)
+        return Next(None, over=not self._waiting and not self._running)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no stage that was handed out is still to end."""
+        return not self._running
+
+    def end(self, key: str, how: Ended) -> None:
+        """Take note of how stage `key` ended: it releases its children, drops its descendants, or goes first again."""
+        self._running.discard(key)
+        if how == "finished":
+            self._finished.add(key)
+        elif how == "again":
+            self._waiting.insert(0, key)
+        else:
+            dropped = set(self._graph.descendants(key))
+            self._waiting = [waiting for waiting in self._waiting if waiting not in dropped]

@@ -1,0 +1,151 @@
+"""What a stage has to do: videos, steps and bytes, as far as its data is known."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lstcl_platform.planning.arithmetic import recomputed, sample_flops, trained_bytes
+from lstcl_platform.planning.rates import views_of
+from lstcl_platform.specs.data import DataSpec
+from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.run import CheckpointSpec
+from lstcl_platform.specs.stages import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSize:
+    """Size of a split.
+
+    Attributes:
+        videos: usable ones.
+        classes: labels.
+        source: where that is known from.
+    """
+
+    videos: int
+    classes: int
+    source: str = "its manifest"
+
+
+def _published(train: int, val: int, classes: int) -> tuple[DataSize, DataSize]:
+    source = "the size that the paper states"
+    return (
+        DataSize(videos=train, classes=classes, source=source),
+        DataSize(videos=val, classes=classes, source=source),
+    )
+
+
+PUBLISHED: Mapping[str, tuple[DataSize, DataSize]] = {
+    "kinetics400": _published(240_000, 20_000, 400),
+    "kinetics600": _published(392_000, 30_000, 600),
+    "something_something_v2": _published(169_000, 25_000, 174),
+}
+"""Part of a path -> sizes of the training and the validation split of a dataset that is not here yet."""
+SYNTHETIC_CLASSES = 6
+
+
+def size_of(path: str, data: DataSpec, known: Mapping[str, DataSize]) -> DataSize | None:
+    """Size of the videos at a resolved path of `data`; None if nobody knows.
+
+    A manifest or what the user says comes first, then what will be rendered, then the published size of a dataset
+    that a part of the path names.
+    """
+    if path in known:
+        return known[path]
+    testing = path == data.val
+    if data.synthesize is not None:
+        rendered = data.synthesize.val_videos if testing else data.synthesize.train_videos
+        return DataSize(videos=rendered, classes=SYNTHETIC_CLASSES, source="data.synthesize")
+    parts = path.replace("\\", "/").split("/")
+    found = next((PUBLISHED[part] for part in reversed(parts) if part in PUBLISHED), None)
+    return None if found is None else found[testing]
+
+
+def parse_sizes(texts: Iterable[str], paths: Iterable[str]) -> dict[str, DataSize]:
+    """Values of `--videos PATH=VIDEOS[/CLASSES]` by resolved path; PATH is the end of one.
+
+    Raises:
+        UserError: not of that form, or PATH fits none of `paths`.
+    """
+    known, found = sorted(set(paths)), {}
+    for text in texts:
+        end, _, numbers = text.partition("=")
+        videos, _, classes = numbers.partition("/")
+        if not videos.isdigit() or not (classes or "1").isdigit() or not int(videos):
+            raise UserError(
+                f"--videos {text}: expected PATH=VIDEOS or PATH=VIDEOS/CLASSES, as in data/train=5000/12"
+            )
+        fitting = [path for path in known if path == end or path.endswith(f"/{end.lstrip('/')}")]
+        if not fitting:
+            raise UserError(f"--videos {text}: no study reads {end}; they read {', '.join(known)}")
+        for path in fitting:
+            found[path] = DataSize(videos=int(videos), classes=int(classes or 100), source="--videos")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageWork:
+    """Work of one stage.
+
+    Attributes:
+        steps: optimizer steps, or batches of a test.
+        batch: videos a step.
+        samples: videos in all, each as often as it is read.
+        flops: operations in all; those done in fact, with what is computed twice.
+        clips: clips decoded a video.
+        checkpoint_steps: steps between two checkpoints, or None where nothing is kept.
+        checkpoint_minutes: the same by time, or None.
+        checkpoint_bytes: size of a checkpoint, one of which is kept in the end.
+        other_bytes: final weights and predictions.
+    """
+
+    steps: int
+    batch: int
+    samples: int
+    flops: float
+    clips: int
+    checkpoint_steps: int | None
+    checkpoint_minutes: float | None
+    checkpoint_bytes: float
+    other_bytes: float
+
+
+def work_of(stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec) -> StageWork | None:
+    """Work of `stage`; None if the size of its data is not known."""
+    data = stage.spec.data
+    train = size_of(data.pretraining if stage.kind == "pretrain" else data.train, data, sizes)
+    val = size_of(data.val, data, sizes)
+    if train is None or (val is None and stage.kind in ("probe", "evaluate")):
+        return None
+    steps, batch, an_epoch = _steps(stage, train, val)
+    saved, weights = trained_bytes(stage)
+    testing = stage.kind in ("probe", "evaluate")
+    tested = val.videos if testing and val is not None else 0
+    return StageWork(
+        steps=steps,
+        batch=batch,
+        samples=steps * batch,
+        flops=steps * batch * sample_flops(stage) * recomputed(stage),
+        clips=2 if stage.kind == "pretrain" else views_of(stage) if testing else 1,
+        checkpoint_steps=None if testing else checkpoint.every_steps or an_epoch,
+        checkpoint_minutes=None if testing else checkpoint.every_minutes,
+        checkpoint_bytes=saved,
+        other_bytes=weights + tested * (4.0 * train.classes + 80),
+    )
+
+
+def _steps(stage: Stage, train: DataSize, val: DataSize | None) -> tuple[int, int, int]:
+    """Steps, videos a step, and steps an epoch."""
+    spec = stage.spec
+    if stage.kind == "pretrain":
+        assert spec.pretrain is not None
+        epoch = max(1, train.videos // spec.pretrain.batch_size)
+        return epoch * spec.pretrain.epochs, spec.pretrain.batch_size, epoch
+    if stage.kind == "finetune":
+        chosen = spec.finetune.labels_per_class
+        videos = train.videos if chosen is None else min(train.videos, chosen * train.classes)
+        epoch = max(1, videos // spec.finetune.batch_size)
+        return epoch * spec.finetune.epochs, spec.finetune.batch_size, epoch
+    assert val is not None
+    videos = val.videos + (train.videos if stage.kind == "probe" else 0)
+    batch = min(spec.resources.evaluate_batch_size * spec.resources.workers, videos)
+    return -(-videos // batch), batch, -(-videos // batch)
