@@ -3,9 +3,9 @@
 import shlex
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from lstcl_platform.cli.plan import (
 from lstcl_platform.specs import LoadedExperiment, load_requested
 
 if TYPE_CHECKING:
-    from lstcl_platform.orchestration.launch import Outcome
+    from lstcl_platform.orchestration.launch import Ahead, Outcome
     from lstcl_platform.tracking.tracker import Tracker
 
 EXIT_FAILED = 1
@@ -100,6 +100,7 @@ def run(
                 experiments,
                 view=view,
                 figures=lambda tracker, name: _figures(tracker, name, Path(folder)),
+                predict=_predicted,
                 address=address,
                 allow_numerics_change=allow_numerics_change,
             )
@@ -126,6 +127,25 @@ def _counts(outcome: "Outcome") -> str:
     if retried := sum(bool(stage.retries) for stage in progress.stages.values()):
         text += f" {retried} were tried again."
     return text
+
+
+def _predicted(ahead: "Ahead") -> Mapping[str, Any]:
+    from lstcl_platform.planning.earlier import rates_of_runs
+    from lstcl_platform.planning.launched import prediction_of_launch
+    from lstcl_platform.planning.work import DataSize
+
+    manifests = {path: found.manifest for path, found in ahead.data.items()}
+    return prediction_of_launch(
+        ahead.graph,
+        finished=ahead.finished,
+        sizes={
+            path: DataSize(videos=len(manifest.usable), classes=len(manifest.classes))
+            for path, manifest in manifests.items()
+        },
+        rates=rates_of_runs(ahead.tracker.measured_stages()),
+        capacity=ahead.capacity,
+        checkpoint=ahead.checkpoint,
+    )
 
 
 def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:

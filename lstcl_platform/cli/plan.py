@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, numbered
+from lstcl_platform.cli.plan_forecast import (
+    ClusterOption,
+    ForecastOptions,
+    Known,
+    Outlook,
+    RatesOption,
+    SeedsOption,
+    SimulateOption,
+    VideosOption,
+    look_ahead,
+    outlook_as_json,
+    outlook_parts,
+)
 from lstcl_platform.specs import (
     Expansion,
     LoadedExperiment,
@@ -81,9 +94,22 @@ def plan(
     look_up: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Look up what is indexed and finished already.")
     ] = True,
+    cluster: ClusterOption = None,
+    rates: RatesOption = None,
+    videos: VideosOption = None,
+    simulate: SimulateOption = False,
+    seeds: SeedsOption = 20,
 ) -> None:
-    """Show the trials and unique stages that a launch would run, and which are finished; runs nothing."""
-    plan_and_show(specs, overrides or (), override_files or (), look_up=look_up, output=output)
+    """Show the trials and unique stages that a launch would run, which are finished, and what the rest will take.
+
+    Runs nothing. Times are predicted from earlier runs, or from a file of rates, or else guessed from operations.
+    """
+    options = ForecastOptions(
+        cluster=cluster, rates=rates, videos=videos or (), seeds=seeds if simulate else 0
+    )
+    plan_and_show(
+        specs, overrides or (), override_files or (), look_up=look_up, output=output, options=options
+    )
 
 
 def plan_and_show(
@@ -93,17 +119,22 @@ def plan_and_show(
     *,
     look_up: bool = True,
     output: Format = "table",
+    options: ForecastOptions | None = None,
 ) -> None:
     """Build the plan of `specs` and print it; with `look_up`, by the manifests and results that are there."""
+    options = options or ForecastOptions()
     if not look_up:
-        show_plan(build_plan(specs, overrides, override_files=override_files), output=output)
+        found = build_plan(specs, overrides, override_files=override_files)
+        show_plan(found, outlook=look_ahead(found, options, Known()), output=output)
         return
-    from lstcl_platform.cli.plan_lookup import KnownData, finished_stages
+    from lstcl_platform.cli.plan_lookup import KnownData, look_up_stores
 
     data = KnownData()
     found = build_plan(specs, overrides, override_files=override_files, digest_of=data.digest)
-    finished = finished_stages(found.experiments, found.graph.stages)
-    show_plan(found, finished=finished, remarks=data.remarks(), output=output)
+    finished, rates = look_up_stores(found.experiments, found.graph.stages)
+    known = Known(rates=rates, sizes=data.sizes(), finished=finished)
+    outlook = look_ahead(found, options, known)
+    show_plan(found, finished=finished, outlook=outlook, remarks=data.remarks(), output=output)
 
 
 def build_plan(
@@ -146,6 +177,7 @@ def show_plan(
     plan: Plan,
     *,
     finished: Collection[str] = frozenset(),
+    outlook: Outlook | None = None,
     remarks: Sequence[str] = (),
     output: Format = "table",
     console: "Console | None" = None,
@@ -155,12 +187,15 @@ def show_plan(
     Args:
         plan: from `build_plan`.
         finished: keys of stages whose results are already there.
+        outlook: what the rest is predicted to take.
         remarks: lines to end with.
         output: tables for people, or one JSON object.
         console: where tables go; by default stdout, with NO_COLOR and the terminal's width respected, wide in a pipe.
     """
     if output == "json":
-        typer.echo(json.dumps(plan_as_json(plan, finished=finished) | {"remarks": list(remarks)}, indent=2))
+        values = plan_as_json(plan, finished=finished) | {"remarks": list(remarks)}
+        values |= {} if outlook is None else outlook_as_json(outlook)
+        typer.echo(json.dumps(values, indent=2))
         return
     from rich.text import Text
 
@@ -169,6 +204,8 @@ def show_plan(
     console = console or make_console()
     for part in _tables(plan, finished):
         console.print(part, soft_wrap=isinstance(part, Text))
+    for part in () if outlook is None else outlook_parts(outlook):
+        console.print(Text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
     for remark in remarks:
         console.print(Text(remark), soft_wrap=True)
 

@@ -11,6 +11,9 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
+    from lstcl_platform.planning.rates import RatesSpec
+    from lstcl_platform.planning.work import DataSize
+    from lstcl_platform.tracking.measured import MeasuredStage
     from lstcl_platform.video.manifest import Manifest
 
 
@@ -36,6 +39,15 @@ class KnownData:
         self._found[source] = manifest
         return manifest.digest
 
+    def sizes(self) -> dict[str, DataSize]:
+        """Size of each of the data looked up."""
+        from lstcl_platform.planning.work import DataSize
+
+        return {
+            source: DataSize(videos=len(manifest.usable), classes=len(manifest.classes))
+            for source, manifest in self._found.items()
+        }
+
     def remarks(self) -> list[str]:
         """Which of the data looked up would be faster to read as a prepared copy."""
         sides = {source: manifest.short_sides.tolist() for source, manifest in self._found.items()}
@@ -43,20 +55,29 @@ class KnownData:
         return [f"{source}: {hint}" for source, hint in hints.items() if hint is not None]
 
 
-def finished_stages(experiments: Iterable[LoadedExperiment], keys: Collection[str]) -> set[str]:
-    """Those of `keys` that the experiments' tracking stores hold as finished; a store is never created.
+def look_up_stores(
+    experiments: Iterable[LoadedExperiment], keys: Collection[str]
+) -> tuple[set[str], RatesSpec]:
+    """What the experiments' tracking stores hold; a store is never created.
+
+    Returns:
+        Those of `keys` that are finished, and the rates of the newest stages.
 
     Raises:
         UserError: a store does not answer.
     """
+    from lstcl_platform.planning.earlier import rates_of_runs
     from lstcl_platform.tracking.location import sqlite_file, tracking_uri
 
     finished: set[str] = set()
+    measured: list[MeasuredStage] = []
     for uri in {tracking_uri(found.resolved.tracking, found.resolved.storage) for found in experiments}:
         database = sqlite_file(uri)
         if database is not None and not database.exists():
             continue
         from lstcl_platform.tracking.tracker import Tracker
 
-        finished |= set(Tracker(uri, artifact_location=None).finished(keys))
-    return finished
+        tracker = Tracker(uri, artifact_location=None)
+        finished |= set(tracker.finished(keys))
+        measured += tracker.measured_stages()
+    return finished, rates_of_runs(measured)

@@ -1,6 +1,6 @@
 """A launch: from loaded experiments to finished stages. Launching again is resuming."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs import Expansion, LoadedExperiment, StageGraph, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.specs.stages import TESTS, Stage
 from lstcl_platform.storage import check_library
 from lstcl_platform.storage.places import Place
@@ -35,6 +36,31 @@ from lstcl_platform.training.leases import Leases
 
 Figures = Callable[[Tracker, str], Sequence[Path]]
 """Draws the figures of an experiment from what tracking holds; they are kept with its launch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """What a launch is about to run.
+
+    Attributes:
+        tracker: the open tracking store.
+        graph: all stages.
+        finished: keys of those that will not run.
+        data: the videos, by resolved path.
+        capacity: of the cluster.
+        checkpoint: when training state is saved.
+    """
+
+    tracker: Tracker
+    graph: StageGraph
+    finished: Collection[str]
+    data: Mapping[str, IndexedData]
+    capacity: Capacity
+    checkpoint: CheckpointSpec
+
+
+Predict = Callable[[Ahead], Mapping[str, Any]]
+"""Says what the stages of a launch will take, by key; kept with the launch, to be compared with what then happens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +106,7 @@ def launch(
     *,
     view: View,
     figures: Figures,
+    predict: Predict,
     address: str | None = None,
     allow_numerics_change: bool = False,
 ) -> Outcome:
@@ -89,6 +116,7 @@ def launch(
         experiments: loaded specs with equal storage and tracking; stages they share run once.
         view: shows progress.
         figures: draws the figures of each experiment at the end.
+        predict: asked before anything runs.
         address: Ray cluster (`auto` or HOST:PORT); None starts a local one.
         allow_numerics_change: go on from checkpoints written under another numerics fingerprint.
 
@@ -107,6 +135,8 @@ def launch(
         tracker.wait_while_away(Patience(seconds, tell=view.message, meanwhile=stop.hand_on))
         placements = _preflight(study, todo, capacity, view=view) if capacity else {}
         launches = _begin(study, tracker)
+        if capacity is not None:
+            _keep_prediction(study, launches, tracker, finished, capacity, predict=predict)
         leases = Leases()
         stack.callback(leases.close)
         recorder = Recorder(
@@ -174,6 +204,29 @@ def _begin(study: _Study, tracker: Tracker) -> dict[str, LaunchRun]:
         )
         for experiment, expansion in zip(study.experiments, study.expansions, strict=True)
     }
+
+
+def _keep_prediction(
+    study: _Study,
+    launches: Mapping[str, LaunchRun],
+    tracker: Tracker,
+    finished: Collection[str],
+    capacity: Capacity,
+    *,
+    predict: Predict,
+) -> None:
+    ahead = Ahead(
+        tracker=tracker,
+        graph=study.graph,
+        finished=finished,
+        data=study.data,
+        capacity=capacity,
+        checkpoint=study.first.checkpoint,
+    )
+    found = predict(ahead)
+    for launch in launches.values():
+        keys = {key for chain in launch.chains.values() for key in chain}
+        tracker.keep_prediction(launch, {key: each for key, each in found.items() if key in keys})
 
 
 def _log_baselines(study: _Study, launches: Mapping[str, LaunchRun], *, tracker: Tracker, view: View) -> None:

@@ -42,6 +42,11 @@ def cost_of(model: ModelSpec) -> ModelCost:
     return ModelCost(macs=cost.macs("all"), parameters=cost.parameters, feature_dim=cost.feature_dim)
 
 
+def is_counted(model: ModelSpec) -> bool:
+    """Whether `cost_of` answers at once."""
+    return (model.name, model.attention, model.frames, model.image_size) in counted_costs()
+
+
 @cache
 def counted_costs() -> dict[tuple[str, str, int, int], ModelCost]:
     """(name, attention, frames, image_size) -> what `models.cost` counts of it."""

@@ -20,14 +20,15 @@ class NodeGroupSpec(Spec):
 
     count: PositiveInt = 1
     """Nodes of the group."""
-    cpus: float = Field(gt=0)
-    """Cores of a node that tasks may use."""
+    cpus: float = Field(ge=0)
+    """Cores of a node that tasks may use; 0 for a head that only drives."""
     gpus: int = Field(default=0, ge=0)
     """GPUs of a node."""
     device: str | None = None
     """Name of the GPU, as torch tells it, such as `NVIDIA H100 80GB HBM3`: measured rates are matched by it."""
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
-    """What one GPU can do at the training's precision, in 10^12 operations a second (H100 SXM in bf16: 989)."""
+    """What one GPU can do at the training's precision, in 10^12 operations a second (H100 SXM in bf16: 989); needed
+    where no rate was measured."""
     decode: bool = False
     """Whether the nodes decode and nothing else (label `ray-subcluster=data`)."""
     price_per_hour: float = Field(default=0.0, ge=0)
@@ -39,11 +40,8 @@ class NodeGroupSpec(Spec):
 
     def broken_relations(self) -> Iterator[Relation]:
         """A GPU says what it is; a node that only decodes has none."""
-        if self.gpus and (self.device is None or self.peak_tflops is None):
-            yield Relation(
-                fields=("gpus", "device", "peak_tflops"),
-                text="a group with gpus needs device and peak_tflops",
-            )
+        if self.gpus and self.device is None:
+            yield Relation(fields=("gpus", "device"), text="a group with gpus needs their device")
         if self.gpus and self.decode:
             yield Relation(fields=("decode", "gpus"), text="a group that decodes only has no gpus")
 
@@ -105,6 +103,8 @@ class ClusterSpec(Spec):
             gpus=gpus,
             max_cpus=cpus,
             max_gpus=gpus,
+            node_cpus=max(group.cpus for group in groups if not group.decode),
+            node_gpus=float(max(group.gpus for group in groups)),
             nodes=nodes,
             can_grow=False,
             object_store_bytes=_MEMORY * nodes,

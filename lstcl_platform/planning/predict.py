@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lstcl_platform.orchestration.cluster import Capacity
 from lstcl_platform.orchestration.preflight import Placement, place_all, stages_at_once
 from lstcl_platform.planning.clusters import ClusterSpec
 from lstcl_platform.planning.rates import RatesSpec
@@ -87,7 +88,7 @@ class Totals:
             decode_hours=Span.total(found.decode_seconds for found in stages).times(1 / 3600),
             worker_hours=Span.total(found.worker_seconds for found in stages).times(1 / 3600),
             wall_hours=Span.total(found.seconds for found in stages).times(1 / 3600),
-            storage_bytes=sum(found.work.checkpoint_bytes + found.work.other_bytes for found in stages),
+            storage_bytes=sum(found.work.stored_bytes for found in stages),
             bases=bases,
         )
 
@@ -190,6 +191,7 @@ def forecast(
     sizes: Mapping[str, DataSize],
     rates: RatesSpec,
     cluster: ClusterSpec,
+    capacity: Capacity,
     checkpoint: CheckpointSpec,
 ) -> Forecast:
     """Predict what the unfinished stages of `graph` take on `cluster`.
@@ -200,13 +202,14 @@ def forecast(
         sizes: sizes of data by resolved path, as far as known.
         rates: measured rates, and assumptions.
         cluster: where they run.
+        capacity: of the cluster, as a launch finds it.
         checkpoint: when training state is saved.
 
     Raises:
         UserError: a stage does not fit the cluster.
     """
     todo = [stage for key, stage in graph.stages.items() if key not in finished]
-    placements = place_all(todo, cluster.capacity)
+    placements = place_all(todo, capacity)
     found: dict[str, StageForecast] = {}
     unknown: list[Stage] = []
     for stage in todo:

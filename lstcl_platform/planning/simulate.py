@@ -144,15 +144,16 @@ class _Sweep:
             if not self._runs:
                 return self._result()
             speeds = self._speeds()
-            due = [self._now + run.ahead / speed for run, speed in speeds.items()]
-            until = min([*due, self._nodes.next_change])
+            due = {run: self._now + run.ahead / speed for run, speed in speeds.items()}
+            until = min([*due.values(), self._nodes.next_change])
             if math.isinf(until):
                 raise RuntimeError("the simulation stands still: a stage never finds room")
             for run, speed in speeds.items():
-                self._advance(run, speed * (until - self._now))
+                # What is due is over, however little rounding leaves of it.
+                self._advance(run, run.ahead if due[run] <= until else speed * (until - self._now))
             self._now = until
             for run in list(self._runs):
-                while run.phase != "waiting" and run.ahead <= _TINY:
+                while run.phase != "waiting" and run.ahead <= 0:
                     self._next_phase(run)
 
     def _hand_out(self) -> None:
@@ -226,18 +227,19 @@ class _Sweep:
 
     def _interrupt(self, run: _Run) -> None:
         """Go back to the newest checkpoint, and wait for room."""
-        saved = math.floor(run.done / (every := self._checkpoint_steps(run))) * every if run.done else 0.0
+        every = self._checkpoint_steps(run)
+        saved = 0.0 if every is None else run.done // every * every
         again = (run.done - saved) * self._worker_seconds(run)
         self._computed -= again
         self._lost += again
         self._nodes.give_back(run.workers, run.plan.placement)
         run.done, run.phase, run.workers = saved, "waiting", {}
 
-    def _checkpoint_steps(self, run: _Run) -> float:
-        """Steps between two checkpoints; a test has none."""
+    def _checkpoint_steps(self, run: _Run) -> float | None:
+        """Steps between two checkpoints; None for a test, which has none."""
         work = run.plan.work
         if work.checkpoint_steps is None:
-            return math.inf
+            return None
         if work.checkpoint_minutes is None:
             return float(work.checkpoint_steps)
         seconds = run.plan.times.step(decoders_of(run.plan.placement)).at(self._off)

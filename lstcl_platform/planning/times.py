@@ -11,8 +11,9 @@ from lstcl_platform.planning.clusters import ClusterSpec
 from lstcl_platform.planning.rates import AssumptionsSpec, Guess, RatesSpec, StageRateSpec, rates_of
 from lstcl_platform.planning.span import Span
 from lstcl_platform.planning.work import StageWork
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
-from lstcl_platform.specs.stages import Stage
+from lstcl_platform.specs.stages import TESTS, Stage
 
 Basis = Literal["measured", "scaled", "guess"]
 """Where a rate is from: such a stage was measured; another one of this device, set in proportion by arithmetic; or
@@ -57,21 +58,26 @@ class StageTimes:
 
 
 def times_of(stage: Stage, work: StageWork, rates: RatesSpec, cluster: ClusterSpec) -> StageTimes:
-    """Times of `stage` on `cluster`."""
+    """Times of `stage` on `cluster`.
+
+    Raises:
+        UserError: nothing is known of the speed of its GPUs.
+    """
     device, workers = cluster.device, stage.spec.resources.workers
     threads = stage.spec.resources.threads_per_worker
     assume = rates.assume
     same = rates_of(stage, rates.stages, device=device)
     basis, a_sample = _compute(stage, rates, cluster)
+    a_step = work.samples / work.steps  # not the batch: the last one of a test may be small
     here = [rate for rate in rates.stages if rate.device == device]
     return StageTimes(
         basis=basis,
         start=_fixed(same, here, "start_seconds", assume.start_seconds),
-        compute=a_sample.times(work.batch / workers),
-        decode=_decode(same, here, work, assume).times(work.batch),
+        compute=a_sample.times(a_step / workers),
+        decode=_decode(same, here, work, assume).times(a_step),
         end=_fixed(same, here, "end_seconds", assume.end_seconds),
         steps=work.steps,
-        threads=0.0 if cluster.peak_tflops else float(workers * threads),
+        threads=float(workers * threads) if device == "cpu" else 0.0,
     )
 
 
@@ -97,6 +103,11 @@ def _compute(stage: Stage, rates: RatesSpec, cluster: ClusterSpec) -> tuple[Basi
     assume = rates.assume
     if cluster.peak_tflops is not None:
         speeds = [cluster.peak_tflops * 1e12 * share for share in assume.mfu]
+    elif cluster.device != "cpu":
+        raise UserError(
+            f"no training on {cluster.device} was measured: say the peak_tflops of its node group, or pass rates with "
+            "--rates FILE"
+        )
     else:
         speeds = [1e9 * gflops * stage.spec.resources.threads_per_worker for gflops in assume.cpu_gflops]
     slow, usual, fast = sorted(speeds)
@@ -119,11 +130,11 @@ def _decode(
     measured = [rate.decode_seconds for rate in same if rate.decode_seconds]
     if measured:
         return Span.of(measured).widened(_LEAST)
+    if work.stage.kind in TESTS and any(rate.samples_per_second for rate in same):
+        return Span.exactly(0.0)  # tests log no decoding of their own: their rate has it
     a_clip = [rate.decode_seconds / _clips(rate) for rate in here if rate.decode_seconds]
     if a_clip:
-        # Tests log no decoding of their own: what they take beyond their arithmetic is in their rate.
-        tested = any(rate.samples_per_second for rate in same)
-        return Span.exactly(0.0) if tested else Span.of(a_clip).times(work.clips).widened(_SCALED)
+        return Span.of(a_clip).times(work.clips).widened(_SCALED)
     return _guess(assume.clip_decode_seconds).times(work.clips)
 
 

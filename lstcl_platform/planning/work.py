@@ -8,7 +8,7 @@ from lstcl_platform.planning.rates import views_of
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import CheckpointSpec
-from lstcl_platform.specs.stages import Stage
+from lstcl_platform.specs.stages import TESTS, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,49 +87,56 @@ class StageWork:
     """Work of one stage.
 
     Attributes:
+        stage: the stage.
         steps: optimizer steps, or batches of a test.
-        batch: videos a step.
         samples: videos in all, each as often as it is read.
-        flops: operations in all; those done in fact, with what is computed twice.
-        clips: clips decoded a video.
+        tested: videos that a test scores, else 0.
+        classes: labels of the training videos.
         checkpoint_steps: steps between two checkpoints, or None where nothing is kept.
         checkpoint_minutes: the same by time, or None.
-        checkpoint_bytes: size of a checkpoint, one of which is kept in the end.
-        other_bytes: final weights and predictions.
     """
 
+    stage: Stage
     steps: int
-    batch: int
     samples: int
-    flops: float
-    clips: int
+    tested: int
+    classes: int
     checkpoint_steps: int | None
     checkpoint_minutes: float | None
-    checkpoint_bytes: float
-    other_bytes: float
+
+    @property
+    def clips(self) -> int:
+        """Clips decoded a video."""
+        return 2 if self.stage.kind == "pretrain" else views_of(self.stage)
+
+    @property
+    def flops(self) -> float:
+        """Operations in all, with what is computed twice to save memory."""
+        return self.samples * sample_flops(self.stage) * recomputed(self.stage)
+
+    @property
+    def stored_bytes(self) -> float:
+        """What stays in storage: a checkpoint, the weights, predictions."""
+        return sum(trained_bytes(self.stage)) + self.tested * (4.0 * self.classes + 80)
 
 
 def work_of(stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec) -> StageWork | None:
     """Work of `stage`; None if the size of its data is not known."""
-    data = stage.spec.data
+    data, testing = stage.spec.data, stage.kind in TESTS
     train = size_of(data.pretraining if stage.kind == "pretrain" else data.train, data, sizes)
     val = size_of(data.val, data, sizes)
-    if train is None or (val is None and stage.kind in ("probe", "evaluate")):
+    if train is None or (val is None and testing):
         return None
     steps, batch, an_epoch = _steps(stage, train, val)
-    saved, weights = trained_bytes(stage)
-    testing = stage.kind in ("probe", "evaluate")
-    tested = val.videos if testing and val is not None else 0
+    videos = (val.videos if val else 0) + (train.videos if stage.kind == "probe" else 0)
     return StageWork(
+        stage=stage,
         steps=steps,
-        batch=batch,
-        samples=steps * batch,
-        flops=steps * batch * sample_flops(stage) * recomputed(stage),
-        clips=2 if stage.kind == "pretrain" else views_of(stage) if testing else 1,
+        samples=videos if testing else steps * batch,
+        tested=val.videos if testing and val is not None else 0,
+        classes=train.classes,
         checkpoint_steps=None if testing else checkpoint.every_steps or an_epoch,
         checkpoint_minutes=None if testing else checkpoint.every_minutes,
-        checkpoint_bytes=saved,
-        other_bytes=weights + tested * (4.0 * train.classes + 80),
     )
 
 

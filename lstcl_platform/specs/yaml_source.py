@@ -94,18 +94,19 @@ def read_yaml(file: Path, *, kind: str) -> YamlSource:
         raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
     if len(content) > MAX_BYTES:
         raise UserError(f"{file}: larger than {MAX_BYTES} bytes, so this is no {kind} file")
-    return parse_yaml(text, name=str(file))
+    return parse_yaml(text, name=str(file), kind=kind)
 
 
-def parse_yaml(text: str, *, name: str) -> YamlSource:
-    """Read one YAML document whose top level is a mapping.
+def parse_yaml(text: str, *, name: str, kind: str = "experiment") -> YamlSource:
+    """Read one YAML document whose top level is a mapping; `kind` says what it is of.
 
     Raises:
         UserError: not YAML, more than one document, or not a mapping; the message has file and line.
     """
     node = _compose(text, name)
     if node is None:
-        raise UserError(f"{name}: the file is empty; an experiment needs at least `name` and `data`")
+        needs = "; an experiment needs at least `name` and `data`" if kind == "experiment" else ""
+        raise UserError(f"{name}: the file is empty{needs}")
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"

@@ -66,6 +66,8 @@ class MeasuredRuns(DetailedRuns):
 
     def keep_prediction(self, launch: LaunchRun, stages: Mapping[str, Any]) -> None:
         """Keep what is predicted of a launch, by stage key; of a stage that has a prediction, the older one stays."""
+        if not stages:
+            return
         before = self.prediction(launch.run_id) if launch.resumed else {}
         self._client.log_text(launch.run_id, json.dumps({**stages, **before}, indent=1), _PREDICTION)
 

@@ -14,6 +14,7 @@ from lstcl_platform.results.published import TITLES
 from lstcl_platform.results.report import asked, bad_videos, classes, curves, ran, reproduce
 from lstcl_platform.results.report.outcome import cells_table
 from lstcl_platform.results.report.paper_tables import Claim, claims, paper_table
+from lstcl_platform.results.report.predicted import predicted_table
 from lstcl_platform.results.report.predictions import class_names, read_predictions
 from lstcl_platform.results.report.significance import pairs_of, significance_table
 from lstcl_platform.results.report.study import Study
@@ -113,12 +114,7 @@ def chapter_of(tracker: "Tracker", study: Study) -> Chapter:
             *_results(study),
             *_tested(tracker, study),
             _asked(study),
-            Section(
-                anchor="ran",
-                title="What ran",
-                lines=[ran.totals_line(ran.totals(study))],
-                tables=[ran.stages_table(study)],
-            ),
+            _ran(tracker, study),
             *_training(tracker, study),
             _bad_videos(tracker, study),
             _reproduce(study),
@@ -256,6 +252,16 @@ def _asked(study: Study) -> Section:
             ("As written (YAML)", mask_text(study.recorded.requested)),
             ("With every default filled in (YAML)", mask_text(study.recorded.resolved)),
         ],
+    )
+
+
+def _ran(tracker: "Tracker", study: Study) -> Section:
+    predicted = predicted_table(study, tracker.prediction(study.launch.run_id))
+    return Section(
+        anchor="ran",
+        title="What ran",
+        lines=[ran.totals_line(ran.totals(study))],
+        tables=[ran.stages_table(study), *([predicted] if predicted.rows else [])],
     )
 
 
