@@ -100,7 +100,7 @@ def run(
                 experiments,
                 view=view,
                 figures=lambda tracker, name: _figures(tracker, name, Path(folder)),
-                predict=_predicted,
+                predict=predicted,
                 address=address,
                 allow_numerics_change=allow_numerics_change,
             )
@@ -129,7 +129,8 @@ def _counts(outcome: "Outcome") -> str:
     return text
 
 
-def _predicted(ahead: "Ahead") -> Mapping[str, Any]:
+def predicted(ahead: "Ahead") -> Mapping[str, Any]:
+    """What the stages of a launch will take, by what its store has measured."""
     from lstcl_platform.planning.earlier import rates_of_runs
     from lstcl_platform.planning.launched import prediction_of_launch
     from lstcl_platform.planning.work import DataSize
