@@ -1,6 +1,6 @@
 """What the autoscaler of a cluster may bring, read where the autoscaler itself reads it.
 
-Ray (2.60) has a place for this in its head, which Ray Train and Ray Data look at, but only Anyscale's autoscaler writes
+Ray (2.60) has a place for this in its head, which Ray Train and Ray Data look at, but nothing of open-source Ray writes
 there: to a launch, a cluster that starts from zero looked as if it could never have a CPU.
 """
 
@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lstcl_platform.specs.errors import UserError
+
 DECODE_LABEL, DECODES = "ray-subcluster", "data"
 """A label that Ray Data's autoscaler knows too: it counts only such nodes for datasets that ask for them."""
+
+RAYCLUSTER = "LSTCL_RAYCLUSTER"
+"""Variable of a KubeRay head's container: the name of the RayCluster to which it belongs."""
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -40,8 +45,14 @@ def nodes_to_come(gcs_address: str) -> tuple[Nodes, ...]:
 
     Args:
         gcs_address: HOST:PORT of the cluster's head, as Ray itself writes it.
+
+    Raises:
+        UserError: the file cannot be read, or Kubernetes does not answer.
     """
-    config = _of_launcher(gcs_address) or _of_kubernetes()
+    try:
+        config = _of_launcher(gcs_address) or _of_kubernetes()
+    except OSError as error:
+        raise UserError(f"what the autoscaler of this cluster may bring cannot be read: {error}") from error
     return () if config is None else groups(config)
 
 
@@ -76,7 +87,7 @@ def _of_launcher(gcs_address: str) -> Mapping[str, Any] | None:
 
 def _of_kubernetes() -> Mapping[str, Any] | None:
     """What KubeRay's autoscaler makes of the RayCluster to which this pod belongs, if it is a head."""
-    cluster = os.environ.get("RAY_CLUSTER_NAME")
+    cluster = os.environ.get(RAYCLUSTER)
     if cluster is None or not _POD_NAMESPACE.exists():
         return None
     from ray.autoscaler._private.kuberay.autoscaling_config import AutoscalingConfigProducer

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from lstcl_platform.orchestration.node_groups import RAYCLUSTER
+
 FOLDER = Path(__file__).parents[2] / "cluster"
 LAUNCHER = ["aws", "gcp"]
 MANIFESTS = sorted((FOLDER / "kuberay").glob("*.yaml"))
@@ -102,6 +104,9 @@ def test_the_ray_cluster_on_kubernetes_is_as_the_others():
     assert spec["autoscalerOptions"]["version"] == "v2"
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    (head,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
+    (asks,) = [variable["valueFrom"] for variable in head["env"] if variable["name"] == RAYCLUSTER]
+    assert asks == {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}
     groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
     assert {name: group["minReplicas"] for name, group in groups.items()} == {"decode": 0, "gpu": 0}
     assert groups["decode"]["labels"] == {"ray-subcluster": "data"}

@@ -12,6 +12,7 @@ from ray.autoscaler._private.util import prepare_config
 from lstcl_platform.orchestration.cluster import capacity_of
 from lstcl_platform.orchestration.node_groups import Nodes, groups, nodes_to_come
 from lstcl_platform.orchestration.preflight import place
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
@@ -64,5 +65,8 @@ def test_the_autoscaler_of_this_cluster_is_found_among_those_of_this_machine(tmp
         try:
             assert nodes_to_come("10.1.2.3:6379") == (Nodes(cpus=4, gpus=0, decodes=False, count=2),)
             assert nodes_to_come("10.1.2.3:6380") == ()
+            file.unlink()
+            with pytest.raises(UserError, match=r"cannot be read: .*autoscaling\.yaml"):
+                nodes_to_come("10.1.2.3:6379")
         finally:
             monitor.kill()
