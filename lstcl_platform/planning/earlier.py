@@ -38,6 +38,7 @@ def _entry(stage: MeasuredStage) -> dict[str, Any] | None:
         return entry | {
             "views": views,
             "samples_per_second": stage.videos / rest / workers,
+            "decode_seconds": 0.0,
             "end_seconds": 0.0,
         }
     if not stage.training:
@@ -45,10 +46,11 @@ def _entry(stage: MeasuredStage) -> dict[str, Any] | None:
     if stage.kind == "pretrain":
         entry["framework"] = settings["pretrain.framework.kind"]
     samples = stage.steps * int(settings[f"{stage.kind}.batch_size"])
-    computing = max(stage.training - stage.waiting, 1e-3)
+    # Where decoding was not timed (runs of older versions), waiting for it is taken for a part of the step.
+    waiting = 0.0 if stage.decode_seconds is None else stage.waiting
     return entry | {
-        "samples_per_second": samples / computing / workers,
-        "decode_seconds": stage.decode_seconds,
+        "samples_per_second": samples / max(stage.training - waiting, 1e-3) / workers,
+        "decode_seconds": stage.decode_seconds or 0.0,
         "end_seconds": max(rest - stage.training, 0.0),
     }
 

@@ -36,8 +36,8 @@ class StageRateSpec(Spec):
     """Name of the GPU as torch tells it, or `cpu`."""
     samples_per_second: Positive | None = None
     """Videos that one worker handles in a second while it does not wait for data."""
-    decode_seconds: Positive | None = None
-    """Seconds of one core to decode a video's clips."""
+    decode_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Seconds of one core to decode a video's clips; 0 where `samples_per_second` includes all waiting."""
     start_seconds: Positive | None = None
     """From the start of an attempt to its first batch."""
     end_seconds: Annotated[float, Field(ge=0)] | None = None

@@ -13,7 +13,7 @@ from lstcl_platform.planning.span import Span
 from lstcl_platform.planning.work import StageWork
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
-from lstcl_platform.specs.stages import TESTS, Stage
+from lstcl_platform.specs.stages import Stage
 
 Basis = Literal["measured", "scaled", "guess"]
 """Where a rate is from: such a stage was measured; another one of this device, set in proportion by arithmetic; or
@@ -127,11 +127,9 @@ def _decode(
     same: Sequence[StageRateSpec], here: Sequence[StageRateSpec], work: StageWork, assume: AssumptionsSpec
 ) -> Span:
     """Core seconds that decoding a sample takes."""
-    measured = [rate.decode_seconds for rate in same if rate.decode_seconds]
+    measured = [rate.decode_seconds for rate in same if rate.decode_seconds is not None]
     if measured:
         return Span.of(measured).widened(_LEAST)
-    if work.stage.kind in TESTS and any(rate.samples_per_second for rate in same):
-        return Span.exactly(0.0)  # tests log no decoding of their own: their rate has it
     a_clip = [rate.decode_seconds / _clips(rate) for rate in here if rate.decode_seconds]
     if a_clip:
         return Span.of(a_clip).times(work.clips).widened(_SCALED)
