@@ -10,9 +10,9 @@ import typer
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
 from lstcl_platform.cli.preparing_hint import preparing_hint
-from lstcl_platform.specs import load_requested
+from lstcl_platform.specs import LoadedExperiment, expand, load_requested
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.specs.stages import StageKind
+from lstcl_platform.specs.stages import TESTS, StageKind
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,6 +93,14 @@ def ingest(
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
     ] = "table",
     address: AddressOption = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--rates",
+            metavar="FILE",
+            help="Also write the rate of decoding into this file, for `plan --rates`.",
+        ),
+    ] = None,
 ) -> None:
     """Samples a second of the first trial of SPEC: decoded alone, and received by its workers through Ray Data.
 
@@ -106,10 +114,33 @@ def ingest(
 
     view = make_view(progress_console())
     rates = bench_ingest(experiment, stage=stage, seconds=seconds, view=view, address=address)
+    if keep is not None:
+        _keep_rate(experiment, rates, keep)
     if output == "json":
         typer.echo(json.dumps(asdict(rates), indent=2))
     else:
         make_console().print(_table(rates))
+
+
+def _keep_rate(experiment: LoadedExperiment, rates: "IngestRates", file: Path) -> None:
+    from lstcl_platform.planning.rates import StageRateSpec, add_rate
+
+    trial = expand(experiment.resolved).trials[0].spec
+    testing = rates.stage in TESTS
+    pretrain = trial.pretrain if rates.stage == "pretrain" else None
+    add_rate(
+        file,
+        StageRateSpec(
+            stage=rates.stage,
+            model=trial.model.name,
+            attention=trial.model.attention,
+            frames=trial.model.frames,
+            image_size=trial.model.image_size,
+            framework=None if pretrain is None else pretrain.framework.kind,
+            views=trial.evaluate.clips * trial.evaluate.crops if testing else 1,
+            decode_seconds=1 / rates.alone_cpu,
+        ),
+    )
 
 
 def parse_numbers(option: str, text: str) -> list[int]:

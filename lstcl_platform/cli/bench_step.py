@@ -62,6 +62,10 @@ def step(
     peak_tflops: Annotated[
         float | None, typer.Option(min=0.001, help="What the device can do in 10^12 operations a second.")
     ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the rate into this file, for `plan --rates`."),
+    ] = None,
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
     ] = "table",
@@ -89,10 +93,12 @@ def step(
             "peak_tflops": peak_tflops,
         },
     )
-    _measure(setup, peers=peers, numerics=numerics, seconds=seconds, output=output)
+    _measure(setup, peers=peers, numerics=numerics, seconds=seconds, rates_file=rates, output=output)
 
 
-def _measure(setup: "StepSetup", *, peers: bool, numerics: bool, seconds: float, output: str) -> None:
+def _measure(
+    setup: "StepSetup", *, peers: bool, numerics: bool, seconds: float, rates_file: Path | None, output: str
+) -> None:
     if numerics:
         from lstcl_platform.training.step_numerics import step_numerics
 
@@ -100,11 +106,37 @@ def _measure(setup: "StepSetup", *, peers: bool, numerics: bool, seconds: float,
         return
     from lstcl_platform.training.step_bench import bench_step
 
+    if rates_file is not None and setup.depth is not None:
+        raise UserError("--rates: with --depth it is another model, whose rate no plan can use")
     rates = bench_step(setup, peers=peers, seconds=seconds)
+    if rates_file is not None:
+        _keep_rate(rates, rates_file)
     if output == "json":
         typer.echo(json.dumps(_values(rates), indent=2))
     else:
         _print(rates)
+
+
+def _keep_rate(rates: "StepRates", file: Path) -> None:
+    import torch
+
+    from lstcl_platform.planning.rates import StageRateSpec, add_rate
+
+    setup = rates.figures[0].setup
+    model = setup.model
+    add_rate(
+        file,
+        StageRateSpec(
+            stage="pretrain",
+            model=model.name,
+            attention=model.attention,
+            frames=model.frames,
+            image_size=model.image_size,
+            framework=setup.framework.kind,
+            device="cpu" if setup.device == "cpu" else torch.cuda.get_device_name(),
+            samples_per_second=rates.figures[0].samples_per_second,
+        ),
+    )
 
 
 def _setup(spec: Path | None, overrides: Any, override_files: Any, batch: int) -> "StepSetup":

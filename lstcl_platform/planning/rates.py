@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import Field
 
 from lstcl_platform.planning.files import load_described
 from lstcl_platform.specs.base import PositiveInt, Spec
+from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import BackboneName, ModelSpec
 from lstcl_platform.specs.stages import Stage
 
@@ -83,6 +85,26 @@ def load_rates(path: Path) -> RatesSpec:
     return load_described(path, RatesSpec, kind="rates")
 
 
+def add_rate(path: Path, rate: StageRateSpec) -> None:
+    """Write what was measured into a file of rates, which is made if there is none.
+
+    What is there of the same kind of stage, model and device is replaced where `rate` has a value; all else stays, but
+    for comments.
+
+    Raises:
+        UserError: the file is wrong, or cannot be written.
+    """
+    known = load_rates(path) if path.exists() else RatesSpec()
+    earlier = next((other for other in known.stages if _key(other) == _key(rate)), rate)
+    joined = earlier.model_copy(update=rate.model_dump(exclude_none=True))
+    stages = [joined, *(other for other in known.stages if _key(other) != _key(rate))]
+    values = known.model_copy(update={"stages": stages}).model_dump(mode="json", exclude_defaults=True)
+    try:
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--rates {path}: {error.strerror or error}") from error
+
+
 def views_of(stage: Stage) -> int:
     """Clips x crops of a video that a stage tests; 1 for training."""
     evaluate = stage.spec.evaluate
@@ -96,11 +118,16 @@ def framework_of(stage: Stage) -> Literal["moco_v3", "byol", "simsiam"] | None:
 
 def rates_of(stage: Stage, rates: Sequence[StageRateSpec], *, device: str) -> list[StageRateSpec]:
     """Those that were measured of such a stage: its kind, model, clips and framework, on that device."""
-    same = _model_key(stage.spec.model), stage.kind, framework_of(stage), views_of(stage), device
-    return [rate for rate in rates if _key(rate) == same]
+    return [rate for rate in rates_of_kind(stage, rates) if rate.device == device]
 
 
-def _key(rate: StageRateSpec) -> object:
+def rates_of_kind(stage: Stage, rates: Sequence[StageRateSpec]) -> list[StageRateSpec]:
+    """The same on any device: decoding does not depend on it."""
+    same = _model_key(stage.spec.model), stage.kind, framework_of(stage), views_of(stage)
+    return [rate for rate in rates if _key(rate)[:-1] == same]
+
+
+def _key(rate: StageRateSpec) -> tuple[object, ...]:
     model = (rate.model, rate.attention, rate.frames, rate.image_size)
     return model, rate.stage, rate.framework, rate.views, rate.device
 

@@ -8,7 +8,7 @@ from typing import Literal
 from lstcl_platform.orchestration.preflight import Placement
 from lstcl_platform.planning.arithmetic import cost_of, recomputed, sample_flops
 from lstcl_platform.planning.clusters import ClusterSpec
-from lstcl_platform.planning.rates import AssumptionsSpec, Guess, RatesSpec, StageRateSpec, rates_of
+from lstcl_platform.planning.rates import Guess, RatesSpec, StageRateSpec, rates_of, rates_of_kind
 from lstcl_platform.planning.span import Span
 from lstcl_platform.planning.work import StageWork
 from lstcl_platform.specs.errors import UserError
@@ -74,7 +74,7 @@ def times_of(stage: Stage, work: StageWork, rates: RatesSpec, cluster: ClusterSp
         basis=basis,
         start=_fixed(same, here, "start_seconds", assume.start_seconds),
         compute=a_sample.times(a_step / workers),
-        decode=_decode(same, here, work, assume).times(a_step),
+        decode=_decode(rates, work).times(a_step),
         end=_fixed(same, here, "end_seconds", assume.end_seconds),
         steps=work.steps,
         threads=float(workers * threads) if device == "cpu" else 0.0,
@@ -123,17 +123,16 @@ def _flops_of(rate: StageRateSpec) -> float:
     return 2.0 * cost.macs * passes
 
 
-def _decode(
-    same: Sequence[StageRateSpec], here: Sequence[StageRateSpec], work: StageWork, assume: AssumptionsSpec
-) -> Span:
-    """Core seconds that decoding a sample takes."""
+def _decode(rates: RatesSpec, work: StageWork) -> Span:
+    """Core seconds that decoding a sample takes, wherever it was measured."""
+    same = rates_of_kind(work.stage, rates.stages)
     measured = [rate.decode_seconds for rate in same if rate.decode_seconds is not None]
     if measured:
         return Span.of(measured).widened(_LEAST)
-    a_clip = [rate.decode_seconds / _clips(rate) for rate in here if rate.decode_seconds]
+    a_clip = [rate.decode_seconds / _clips(rate) for rate in rates.stages if rate.decode_seconds]
     if a_clip:
         return Span.of(a_clip).times(work.clips).widened(_SCALED)
-    return _guess(assume.clip_decode_seconds).times(work.clips)
+    return _guess(rates.assume.clip_decode_seconds).times(work.clips)
 
 
 def _clips(rate: StageRateSpec) -> int:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lstcl_platform.cli.main import app
+from lstcl_platform.planning.rates import load_rates
 from lstcl_platform.specs import UserError
 from tests.helpers.study import study_values, write_spec
 
@@ -18,7 +19,8 @@ def invoke(*arguments):
 
 def test_json_has_the_figures_of_the_experiments_step(tmp_path):
     spec = write_spec(tmp_path / "tiny.yaml", study_values(tmp_path / "videos", tmp_path / "runs"))
-    options = ["--framework", "simsiam", "--depth", "1", "--seconds", "0", "--peak-tflops", "1"]
+    file = tmp_path / "rates.yaml"
+    options = ["--framework", "simsiam", "--seconds", "0", "--peak-tflops", "1", "--rates", file]
     done = invoke(*SMALL, *options, "--format", "json", spec)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -27,6 +29,14 @@ def test_json_has_the_figures_of_the_experiments_step(tmp_path):
     assert row["mfu"] == pytest.approx(row["tflops"])
     assert sum(row["parts"].values()) == pytest.approx(1)
     assert row["parts"]["momentum update"] == 0  # SimSiam has no momentum encoder
+    (rate,) = load_rates(file).stages
+    assert (rate.stage, rate.framework, rate.frames) == ("pretrain", "simsiam", 2)
+    assert rate.samples_per_second == pytest.approx(row["samples_per_second"])
+
+
+def test_a_rate_of_another_depth_is_of_no_use_to_a_plan(tmp_path):
+    refused = invoke(*SMALL, "--depth", "1", "--seconds", "0", "--rates", tmp_path / "rates.yaml")
+    assert "with --depth it is another model" in str(refused.exception)
 
 
 def test_numerics_are_a_table():

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lstcl_platform.planning.clusters import load_cluster
-from lstcl_platform.planning.rates import load_rates
+from lstcl_platform.planning.rates import add_rate, load_rates
 from lstcl_platform.specs import UserError
+from tests.planning.conftest import rate
 
 CLUSTERS = sorted((Path(__file__).parents[2] / "experiments" / "clusters").glob("*gpus.yaml"))
 
@@ -46,6 +47,25 @@ def test_wrong_rates_are_refused_with_one_message(text, tmp_path):
     with pytest.raises(UserError, match=WRONG_RATES[text]) as refused:
         load_rates(tmp_path / "r.yaml")
     assert len(str(refused.value).splitlines()) == 2
+
+
+def test_what_bench_measures_joins_the_file(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("assume: {start_cores: 2}\n")
+    add_rate(file, rate("finetune", samples_per_second=5.0))
+    add_rate(file, rate("pretrain", decode_seconds=None, start_seconds=None, end_seconds=None))
+    later = rate(
+        "pretrain", samples_per_second=None, decode_seconds=0.5, start_seconds=None, end_seconds=None
+    )
+    add_rate(file, later)
+    found = load_rates(file)
+    assert found.assume.start_cores == 2.0
+    assert [(each.stage, each.samples_per_second, each.decode_seconds) for each in found.stages] == [
+        ("pretrain", 10.0, 0.5),
+        ("finetune", 5.0, 1e-6),
+    ]
+    with pytest.raises(UserError, match="cannot read the rates file"):
+        add_rate(tmp_path, later)
 
 
 def test_json_is_read_too(tmp_path):
