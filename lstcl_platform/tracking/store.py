@@ -46,11 +46,12 @@ class Store:
         self.artifact_location = artifact_location
         self._lock = threading.RLock()
         self._experiment_ids: dict[str, str] = {}
-        self._client = open_client(uri, artifact_location=artifact_location)
+        self._impatient = open_client(uri, artifact_location=artifact_location)
+        self._client = self._impatient
 
     def wait_while_away(self, patience: Patience) -> None:
         """From now on, a call to a store that does not answer waits and is repeated instead of failing."""
-        self._client = PatientClient(self._client, uri=self.uri, patience=patience)
+        self._client = PatientClient(self._impatient, uri=self.uri, patience=patience)
 
     def _experiment(self, name: str) -> str | None:
         """Id of the MLflow experiment `name`, or None."""
