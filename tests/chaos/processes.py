@@ -15,12 +15,12 @@ import psutil
 
 import lstcl_platform.orchestration  # noqa: F401  (sets Ray's environment before Ray reads it)
 
-PATIENCE = 240.0
-"""Seconds for anything to happen: the slowest machine is five times slower than one on which it takes a tenth."""
+PATIENCE = 900.0
+"""Seconds for anything to happen: on a machine that others use too, all takes ten times as long."""
 
 
 def wait_until(
-    condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, poll: float = 0.05
+    condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, poll: float = 0.1
 ) -> Any:
     """What `condition` answers once it is true."""
     end = time.monotonic() + seconds
@@ -62,8 +62,14 @@ class Server:
         self.process = psutil.Process(self._popen.pid)
 
     def kill(self) -> None:
-        kill_tree(self.process)
-        self._popen.wait(30)
+        if self._popen.poll() is None:
+            kill_tree(self.process)
+            self._popen.wait(30)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal it and all that it started."""
+        for member in (self.process, *self.process.children(recursive=True)):
+            member.send_signal(number)
 
     def check(self, log: Path) -> None:
         assert self._popen.poll() is None, log.read_text()[-3000:]
@@ -93,7 +99,7 @@ class RayNodes:
         self._cpus = cpus
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
-        self.head: Server
+        self.head: Server | None = None
         self.nodes: list[Server] = []
         self._node_ids: list[str] = []
         self._client: Any = None
@@ -101,7 +107,8 @@ class RayNodes:
     def up(self) -> None:
         """Start head and one node."""
         self._client = None
-        self.head = self._start("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false")
+        head = ("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false", "--no-monitor")
+        self.head = self._start(*head)
         wait_until(self._answers, "the Ray head")
         self.add_node()
 
@@ -116,6 +123,13 @@ class RayNodes:
         self._node_ids.pop(0)
         self.nodes.pop(0).kill()
 
+    def suspend_node(self) -> Server:
+        """Let the oldest node stand still, and forget it; who calls wakes it up and kills it."""
+        self._node_ids.pop(0)
+        node = self.nodes.pop(0)
+        node.signal(signal.SIGSTOP)
+        return node
+
     def drain_node(self, seconds: int) -> None:
         """Say that the oldest node will be taken away in `seconds`, as a cloud does."""
         from ray.core.generated import autoscaler_pb2
@@ -126,14 +140,17 @@ class RayNodes:
         assert accepted, why
 
     def down(self) -> None:
-        for server in (*self.nodes, self.head):
-            if server.process.is_running():
-                server.kill()
+        for server in self._servers():
+            server.kill()
+        self.head = None
         self.nodes.clear()
         self._node_ids.clear()
 
     def processes(self, title: str) -> list[psutil.Process]:
-        return [found for server in (self.head, *self.nodes) for found in server.processes(title)]
+        return [found for server in self._servers() for found in server.processes(title)]
+
+    def _servers(self) -> list[Server]:
+        return [*self.nodes, *([self.head] if self.head else [])]
 
     def _alive(self) -> set[str]:
         """Ids of all nodes that are alive."""
@@ -148,6 +165,7 @@ class RayNodes:
         return self._client
 
     def _answers(self) -> bool:
+        assert self.head is not None
         self.head.check(self._folder / "ray.log")
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1):
@@ -180,17 +198,8 @@ class MlflowServer:
     def up(self) -> None:
         self._server = Server(
             [
-                *(
-                    "-m",
-                    "mlflow",
-                    "server",
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(self._port),
-                    "--workers",
-                    "1",
-                ),
+                *("-m", "mlflow", "server", "--workers", "1"),
+                *("--host", "127.0.0.1", "--port", str(self._port)),
                 *("--backend-store-uri", f"sqlite:///{self.database}"),
                 *("--artifacts-destination", str(self._folder / "artifacts")),
             ],
