@@ -21,7 +21,8 @@ BAD_VIDEOS = "bad_videos"
 """Artifact folder of a stage: one JSON file a launch, problem -> samples that it cost."""
 CLASSES = "classes.json"
 """Artifact of a finetuning: the names of its labels, from 0 on."""
-_QUERIES_AT_ONCE = 8
+QUERIES_AT_ONCE = 8
+"""Of a store that is a server."""
 RUN_STATES: Mapping[str, Status] = {
     "SCHEDULED": "waiting",
     "RUNNING": "running",
@@ -273,7 +274,7 @@ class StageRuns(Store):
 
         unique = list(dict.fromkeys(keys))
         # Towards a server the time is latency; in SQLite it is computing, which threads do not speed up.
-        workers = 1 if sqlite_file(self.uri) else _QUERIES_AT_ONCE
+        workers = 1 if sqlite_file(self.uri) else QUERIES_AT_ONCE
         with ThreadPoolExecutor(max_workers=workers) as pool:
             for key, runs in zip(unique, pool.map(of_key, unique), strict=True):
                 yield from ((key, run) for run in runs)
