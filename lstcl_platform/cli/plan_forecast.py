@@ -27,7 +27,7 @@ ClusterOption = Annotated[
     typer.Option(
         "--cluster",
         metavar="FILE",
-        help="YAML file that describes the cluster, with prices; by default this machine's CPUs.",
+        help="YAML file that describes the cluster, with prices; by default this machine.",
         show_default=False,
     ),
 ]

@@ -11,6 +11,8 @@ from lstcl_platform.orchestration.cluster import Capacity
 from lstcl_platform.planning.files import load_described
 from lstcl_platform.specs.base import PositiveInt, Relation, Spec
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""A folder a GPU, where the driver is NVIDIA's on Linux; on other systems GPUs are described in a file."""
 _MEMORY = 1 << 34
 """Object store of a node in bytes; the plan does not depend on it."""
 
@@ -28,7 +30,7 @@ class NodeGroupSpec(Spec):
     """Name of the GPU, as torch tells it, such as `NVIDIA H100 80GB HBM3`: measured rates are matched by it."""
     peak_tflops: Annotated[float, Field(gt=0)] | None = None
     """What one GPU can do at the training's precision, in 10^12 operations a second (H100 SXM in bf16: 989); needed
-    where no rate was measured."""
+    where no rate was measured; null takes the study's `resources.peak_tflops`."""
     decode: bool = False
     """Whether the nodes decode and nothing else (label `ray-subcluster=data`)."""
     price_per_hour: float = Field(default=0.0, ge=0)
@@ -122,8 +124,16 @@ def load_cluster(path: Path) -> ClusterSpec:
 
 
 def this_machine() -> ClusterSpec:
-    """The CPUs of this machine, without a price; its GPUs are described in a file, as nothing heavy is loaded here."""
-    return ClusterSpec(description="this machine", nodes={"here": NodeGroupSpec(cpus=float(_cores()))})
+    """The cores and NVIDIA GPUs of this machine, without a price; told by the system, as nothing heavy is loaded."""
+    models = [_model(path.read_text()) for path in sorted(GPUS.glob("*/information"))]
+    here = NodeGroupSpec(cpus=float(_cores()), gpus=len(models), device=next(iter(models), None))
+    return ClusterSpec(description="this machine", nodes={"here": here})
+
+
+def _model(information: str) -> str:
+    """Name of a GPU as its driver tells it, which is torch's too."""
+    lines = dict(line.split(":", 1) for line in information.splitlines() if ":" in line)
+    return lines.get("Model", "GPU").strip()
 
 
 def _cores() -> int:

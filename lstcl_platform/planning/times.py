@@ -101,12 +101,13 @@ def _compute(stage: Stage, rates: RatesSpec, cluster: ClusterSpec) -> tuple[Basi
         speeds = [_flops_of(rate) * (rate.samples_per_second or 1.0) for rate in near]
         return "scaled", Span.exactly(flops / median(speeds)).widened(_SCALED)
     assume = rates.assume
-    if cluster.peak_tflops is not None:
-        speeds = [cluster.peak_tflops * 1e12 * share for share in assume.mfu]
+    peak = cluster.peak_tflops or stage.spec.resources.peak_tflops
+    if cluster.device != "cpu" and peak is not None:
+        speeds = [peak * 1e12 * share for share in assume.mfu]
     elif cluster.device != "cpu":
         raise UserError(
-            f"no training on {cluster.device} was measured: say the peak_tflops of its node group, or pass rates with "
-            "--rates FILE"
+            f"no training on {cluster.device} was measured: say resources.peak_tflops, or peak_tflops of its node "
+            "group, or pass rates with --rates FILE"
         )
     else:
         speeds = [1e9 * gflops * stage.spec.resources.threads_per_worker for gflops in assume.cpu_gflops]

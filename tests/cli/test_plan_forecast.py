@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lstcl_platform.cli.launch import predicted
 from lstcl_platform.cli.main import app
 from lstcl_platform.orchestration.launch import Ahead
-from lstcl_platform.planning.clusters import this_machine
+from lstcl_platform.planning.clusters import ClusterSpec, NodeGroupSpec
 from lstcl_platform.specs import UserError
 from lstcl_platform.specs.run import CheckpointSpec
 from tests.planning.conftest import graph_of
@@ -114,7 +114,7 @@ def test_a_launch_predicts_from_what_the_store_has_measured():
         graph=graph_of(resources={"gpus_per_worker": 0.0}),
         finished={next(iter(graph_of().stages))},
         data=dict.fromkeys(("/d/train", "/d/val"), SimpleNamespace(manifest=manifest)),
-        capacity=this_machine().capacity,
+        capacity=ClusterSpec(nodes={"here": NodeGroupSpec(cpus=2.0)}).capacity,
         checkpoint=CheckpointSpec(),
     )
     found = predicted(cast(Ahead, ahead))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lstcl_platform.planning import clusters
 from lstcl_platform.planning.clusters import load_cluster
 from lstcl_platform.planning.rates import add_rate, load_rates
 from lstcl_platform.specs import UserError
@@ -47,6 +48,17 @@ def test_wrong_rates_are_refused_with_one_message(text, tmp_path):
     with pytest.raises(UserError, match=WRONG_RATES[text]) as refused:
         load_rates(tmp_path / "r.yaml")
     assert len(str(refused.value).splitlines()) == 2
+
+
+def test_this_machine_has_the_gpus_that_its_driver_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "GPUS", tmp_path)
+    assert (clusters.this_machine().device, clusters.this_machine().capacity.gpus) == ("cpu", 0.0)
+    for bus in ("0000:19:00.0", "0000:3b:00.0"):
+        (tmp_path / bus).mkdir()
+        information = f"Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 18\nBus Location: \t {bus}\n"
+        (tmp_path / bus / "information").write_text(information)
+    found = clusters.this_machine()
+    assert (found.device, found.capacity.gpus) == ("NVIDIA H100 80GB HBM3", 2.0)
 
 
 def test_what_bench_measures_joins_the_file(tmp_path):

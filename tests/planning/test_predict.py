@@ -57,8 +57,14 @@ def test_without_a_rate_operations_and_assumptions_make_a_guess(predict):
     assert pretrain.times.basis == "guess"
     # 35 % of 100 TFLOP/s is assumed; 1000 samples in 100 steps.
     assert pretrain.times.compute.expected == pytest.approx(pretrain.work.flops / 100 / 35e12)
-    with pytest.raises(UserError, match="no training on Test GPU was measured: say the peak_tflops"):
+    with pytest.raises(UserError, match=r"no training on Test GPU was measured: say resources\.peak_tflops"):
         predict(graph_of(), cluster_of(), rates=[])
+
+
+def test_the_peak_that_the_study_states_does_for_a_guess_too(predict):
+    stated = predict(graph_of(resources={"peak_tflops": 100.0}), cluster_of(), rates=[])
+    described = predict(graph_of(), cluster_of(peak_tflops=100.0), rates=[])
+    assert seconds(stated) == seconds(described)
 
 
 def test_decoding_that_is_too_slow_is_named_with_the_cores_that_would_do(predict):
