@@ -124,6 +124,8 @@ def _counts(outcome: "Outcome") -> str:
     text = f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed."
     if skipped := progress.count("skipped"):
         text += f" {skipped} were skipped, since a stage that they need failed."
+    if dropped := progress.count("dropped"):
+        text += f" {dropped} were left out, since successive halving stopped the cells that need them."
     if retried := sum(bool(stage.retries) for stage in progress.stages.values()):
         text += f" {retried} were tried again."
     return text

@@ -18,7 +18,14 @@ SILENCE_SECONDS = 30.0
 """A running stage that says nothing for this long is called out; a step of the largest model takes a few seconds."""
 
 _PLAIN_SECONDS = 10.0
-_STYLES = {"failed": "red", "finished": "green", "cached": "dim", "running": "bold", "skipped": "yellow"}
+_STYLES = {
+    "failed": "red",
+    "finished": "green",
+    "cached": "dim",
+    "running": "bold",
+    "skipped": "yellow",
+    "dropped": "dim",
+}
 
 
 def make_view(console: Console) -> "LiveView | PlainView":

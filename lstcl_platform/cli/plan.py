@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, numbered
+from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, halving_line, numbered
 from lstcl_platform.cli.plan_forecast import (
     ClusterOption,
     ForecastOptions,
@@ -243,6 +243,7 @@ def plan_as_json(plan: Plan, *, finished: Collection[str] = frozenset()) -> dict
         {
             "key": stage.key,
             "kind": stage.kind,
+            "until_epoch": stage.until,
             "parent": stage.parent,
             "trials": list(stage.trials),
             "finished": stage.key in finished,
@@ -286,6 +287,8 @@ def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]
         yield _trial_table(loaded.resolved.name, expansion, plan.graph, finished)
         for cell in expansion.excluded:
             yield Text(f"excluded: {cell.name} ({cell.reason})")
+        if loaded.resolved.sweep.halving is not None:
+            yield Text(halving_line(loaded.resolved.sweep.halving, expansion.trials))
     yield _stage_table(plan.graph, finished)
     for line in plan_summary(plan, finished=finished):
         yield Text(line, style="bold")
@@ -330,9 +333,10 @@ def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableTyp
         for stage in graph.stages.values():
             if stage.kind == kind:
                 state = Text("finished", style="green") if stage.key in finished else Text("to do")
+                name = kind if stage.until is None else f"{kind} (epoch {stage.until})"
                 parent = "-" if stage.parent is None else stage.parent[:10]
                 first = Text(stage.trials[0])
-                table.add_row(kind, stage.short_key, parent, state, str(len(stage.trials)), first)
+                table.add_row(name, stage.short_key, parent, state, str(len(stage.trials)), first)
     return table
 
 

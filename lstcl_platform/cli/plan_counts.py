@@ -1,12 +1,14 @@
 """How much of what some trials need is the same work: the counts behind `plan`."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lstcl_platform.specs import StageGraph
-from lstcl_platform.specs.stages import StageKind
+from lstcl_platform.specs.cell_names import cell_id
+from lstcl_platform.specs.halving import HalvingSpec
+from lstcl_platform.specs.stages import StageKind, Trial
 
 KINDS: dict[StageKind, str] = {
     "pretrain": "pretraining",
@@ -62,6 +64,19 @@ class Counts:
 def numbered(number: int, word: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def halving_line(rule: HalvingSpec, trials: Sequence[Trial]) -> str:
+    """``halving: of 4 cells 2 go on after epoch 5, 1 after epoch 15...``"""
+    cells = len({cell_id(trial.experiment, trial.name, trial.cell) for trial in trials})
+    left, parts = cells, []
+    for epoch in rule.after_epochs:
+        left = rule.going_on(left)
+        parts.append(f"{left} after epoch {epoch}")
+    return (
+        f"halving: of {cells} cells {', '.join(parts)} go on, by {rule.metric}; stages behind these epochs are counted "
+        "(and predicted, from the first epoch) for every cell, and run for those that go on"
+    )
 
 
 def count_stages(graph: StageGraph, trials: Collection[str], *, finished: Collection[str] = ()) -> Counts:

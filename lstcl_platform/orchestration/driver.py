@@ -2,9 +2,9 @@
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.causes import cause, is_final
@@ -17,12 +17,20 @@ from lstcl_platform.orchestration.job import (
     samples_of,
 )
 from lstcl_platform.orchestration.ledger import Ledger
-from lstcl_platform.orchestration.searcher import PARENT_SHA256_PARAM, PARENT_WEIGHTS_PARAM, STAGE_PARAM
+from lstcl_platform.orchestration.searcher import (
+    PARENT_SHA256_PARAM,
+    PARENT_WEIGHTS_PARAM,
+    RUNG_CHECKPOINT_PARAM,
+    STAGE_PARAM,
+)
 from lstcl_platform.orchestration.worker import run_worker
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage import local_path
 from lstcl_platform.storage.objects import client
 from lstcl_platform.tracking.secrets import mask_text
+
+if TYPE_CHECKING:  # the driver starts faster without torch
+    from lstcl_platform.training.checkpoints import CheckpointRef
 
 _OUTCOME = "outcome"
 
@@ -31,7 +39,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
     """Run the stage that the searcher chose; never raises, so that Tune has nothing to retry on its own.
 
     Args:
-        config: the stage's key, its parent's weights and their digest.
+        config: the stage's key, its parent's weights and their digest, and the checkpoint of the rung before.
         jobs: what each stage of the launch is told.
 
     Returns:
@@ -42,6 +50,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
         jobs[config[STAGE_PARAM]],
         parent_weights=config[PARENT_WEIGHTS_PARAM],
         parent_sha256=config[PARENT_SHA256_PARAM],
+        rung_checkpoint=config[RUNG_CHECKPOINT_PARAM],
     )
     failures, furthest = 0, -1
     while True:
@@ -74,12 +83,12 @@ def _why_stopped(job: StageJob, step: int) -> tuple[EventKind, str]:
 
 
 def _claim(job: StageJob) -> StageJob:
-    """The next attempt, going on from the newest good checkpoint of all earlier ones."""
-    from lstcl_platform.training.checkpoints import newest_good, next_attempt
+    """The next attempt, going on from the newest good checkpoint of all earlier ones, or of the rung before."""
+    from lstcl_platform.training.checkpoints import next_attempt
 
     _free_groups(job)
     damaged: list[str] = []
-    checkpoint = newest_good(job.stage_dir, on_damage=damaged.append)
+    checkpoint = starting_point(job, on_damage=damaged.append)
     claimed = job.with_attempt(
         next_attempt(job.stage_dir),
         resume_from=checkpoint.uri if checkpoint else None,
@@ -94,6 +103,21 @@ def _claim(job: StageJob) -> StageJob:
     for text in damaged:
         _tell(claimed, "warning", {"text": text})
     return claimed
+
+
+def starting_point(job: StageJob, *, on_damage: Callable[[str], None]) -> "CheckpointRef | None":
+    """Where the next attempt goes on: a checkpoint of the stage, else that of its rung, else None for the beginning.
+
+    What is known of bad videos comes with the rung's.
+    """
+    from lstcl_platform.training.checkpoints import intact_checkpoint, newest_good
+
+    found = newest_good(job.stage_dir, on_damage=on_damage)
+    if found is None and job.rung_checkpoint is not None:
+        found = intact_checkpoint(job.rung_checkpoint, on_damage=on_damage)
+        if found is not None:
+            Ledger(job.stage_dir).take_over(found.stage_dir)
+    return found
 
 
 def _free_groups(job: StageJob) -> None:

@@ -38,6 +38,8 @@ class StageJob:
         start_step: step of that checkpoint.
         parent_weights: URI of the parent's final weights, or None.
         parent_sha256: their recorded digest, or None.
+        rung_checkpoint: URI of the last checkpoint of a finished stage that trains the same for fewer epochs, from
+            which to go on where the stage has no checkpoint of its own; or None.
     """
 
     stage: Stage
@@ -55,6 +57,7 @@ class StageJob:
     start_step: int = 0
     parent_weights: str | None = None
     parent_sha256: str | None = None
+    rung_checkpoint: str | None = None
 
     @property
     def attempt_dir(self) -> str:
@@ -123,7 +126,7 @@ def deal_of(job: StageJob, samples: Samples) -> Deal:
         world=world,
         accumulation=getattr(block, "accumulation_steps", 1),
         start_step=job.start_step,
-        steps=samples.plan.steps_per_epoch * block.epochs,
+        steps=samples.plan.steps_per_epoch * (job.stage.until or block.epochs),
     )
 
 

@@ -15,6 +15,7 @@ from lstcl_platform.orchestration.cluster import (
     connected,
     is_cluster_loss,
 )
+from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place_all
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
@@ -86,6 +87,7 @@ class _Study:
     expansions: tuple[Expansion, ...]
     data: Mapping[str, IndexedData]
     graph: StageGraph
+    halving: Halving
     storage: Place
 
     @property
@@ -95,6 +97,11 @@ class _Study:
     def stage_dir(self, key: str) -> str:
         """Folder of a stage: its attempts and leases."""
         return str(self.storage / "train" / key)
+
+    def todo(self, finished: Mapping[str, FinishedStage]) -> list[Stage]:
+        """Stages that are left to run, as far as is known now."""
+        stages = self.graph.stages.items()
+        return [stage for key, stage in stages if key not in finished and self.halving.verdict(key) != "drop"]
 
     @property
     def tracking_uri(self) -> str:
@@ -130,18 +137,19 @@ def launch(
     stop = StopRequest()
     with ExitStack() as stack:
         tracker, finished, capacity = _connect(study, address=address, stack=stack)
-        todo = [stage for key, stage in study.graph.stages.items() if key not in finished]
+        todo = study.todo(finished)
         seconds = 60 * study.first.tracking.patience_minutes
         tracker.wait_while_away(Patience(seconds, tell=view.message, meanwhile=stop.hand_on))
         placements = _preflight(study, todo, capacity, view=view) if capacity else {}
         launches = _begin(study, tracker)
         if capacity is not None:
-            _keep_prediction(study, launches, tracker, finished, capacity, predict=predict)
+            _keep_prediction(study, launches, tracker, todo, capacity, predict=predict)
         leases = Leases()
         stack.callback(leases.close)
         recorder = Recorder(
             tracker,
             study.graph,
+            halving=study.halving,
             launches=launches,
             finished=finished,
             dataset_of=lambda stage: _dataset_of(stage, study.data),
@@ -189,7 +197,8 @@ def _connect(
         capacity = stack.enter_context(connected(address)) if store_is_new else None
         tracker = opening.result()
     finished = tracker.finished(study.graph.stages)
-    if capacity is None and len(finished) < len(study.graph.stages):
+    study.halving.settle(finished)
+    if capacity is None and study.todo(finished):
         capacity = stack.enter_context(connected(address))
     return tracker, finished, capacity
 
@@ -210,7 +219,7 @@ def _keep_prediction(
     study: _Study,
     launches: Mapping[str, LaunchRun],
     tracker: Tracker,
-    finished: Collection[str],
+    todo: Sequence[Stage],
     capacity: Capacity,
     *,
     predict: Predict,
@@ -218,7 +227,7 @@ def _keep_prediction(
     ahead = Ahead(
         tracker=tracker,
         graph=study.graph,
-        finished=finished,
+        finished=study.graph.stages.keys() - {stage.key for stage in todo},
         data=study.data,
         capacity=capacity,
         checkpoint=study.first.checkpoint,
@@ -258,7 +267,12 @@ def _study(experiments: Sequence[LoadedExperiment], *, view: View) -> _Study:
     data = prepare_data(trials, storage=storage, view=view)
     graph = build_graph(trials, manifests={path: found.manifest.digest for path, found in data.items()})
     return _Study(
-        experiments=tuple(experiments), expansions=expansions, data=data, graph=graph, storage=storage
+        experiments=tuple(experiments),
+        expansions=expansions,
+        data=data,
+        graph=graph,
+        halving=Halving(graph, trials, folder=str(storage / "halving")),
+        storage=storage,
     )
 
 

@@ -105,6 +105,13 @@ class Ledger:
             storage.write_bytes(self._file(verdict.name), text.encode())
         ref.drawer.check_found({(bad.row, bad.digest): bad.problem for bad in self.verdicts()})
 
+    def take_over(self, stage_dir: str) -> None:
+        """Keep the verdicts of another stage, whose training this one's goes on with, as its own."""
+        before = Ledger(stage_dir)
+        for name in before._names():
+            if not storage.exists(self._file(name)):
+                storage.write_bytes(self._file(name), storage.read_bytes(before._file(name)))
+
     def verdicts(self) -> list[BadVideo]:
         """All verdicts, by row and epoch."""
         found = (self._read(name) for name in self._names())

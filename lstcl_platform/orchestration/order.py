@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.specs.stages import StageGraph
 
 Ended = Literal["finished", "failed", "again"]
@@ -28,10 +29,14 @@ class StageOrder:
     Args:
         graph: all stages.
         finished: keys of those whose results are there.
+        halving: which stages may run, wait for a ranking of cells, or never will; None lets all run.
     """
 
-    def __init__(self, graph: StageGraph, *, finished: Collection[str]) -> None:
+    def __init__(
+        self, graph: StageGraph, *, finished: Collection[str], halving: Halving | None = None
+    ) -> None:
         self._graph = graph
+        self._halving = halving or Halving(graph, (), folder="")
         self._finished = set(finished)
         self._waiting = [key for key in graph.stages if key not in self._finished]
         self._running: set[str] = set()
@@ -43,8 +48,11 @@ class StageOrder:
             take: asked for each candidate: we may run it, somebody else does, or its result has come from elsewhere.
         """
         for key in tuple(self._waiting):
-            parent = self._graph.stages[key].parent
-            if parent is not None and parent not in self._finished:
+            parent, verdict = self._graph.stages[key].parent, self._halving.verdict(key)
+            if verdict == "drop":
+                self._waiting.remove(key)
+                continue
+            if verdict == "wait" or (parent is not None and parent not in self._finished):
                 continue
             turn = take(key)
             if turn == "theirs":
@@ -63,12 +71,12 @@ class StageOrder:
         return not self._running
 
     def end(self, key: str, how: Ended) -> None:
-        """Take note of how stage `key` ended: it releases its children, drops its descendants, or goes first again."""
+        """Take note of how stage `key` ended: it releases its children, drops what needs it, or goes first again."""
         self._running.discard(key)
         if how == "finished":
             self._finished.add(key)
         elif how == "again":
             self._waiting.insert(0, key)
         else:
-            dropped = set(self._graph.descendants(key))
+            dropped = set(self._halving.lost_with(key))
             self._waiting = [waiting for waiting in self._waiting if waiting not in dropped]

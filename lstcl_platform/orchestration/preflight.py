@@ -3,6 +3,7 @@
 Ray retries a worker group that can never be placed for ever and in silence, so what cannot fit is refused here.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,9 @@ def place_all(stages: Sequence[Stage], capacity: Capacity) -> dict[str, Placemen
     Raises:
         UserError: as `place`.
     """
-    chains = sum(1 for stage in stages if stage.kind in TESTS)
-    return {stage.key: place(stage.spec.resources, capacity, stages=max(1, chains)) for stage in stages}
+    # The rungs of a trial run one after the other.
+    chains = max(Counter(stage.until for stage in stages if stage.kind in TESTS).values(), default=1)
+    return {stage.key: place(stage.spec.resources, capacity, stages=chains) for stage in stages}
 
 
 def stages_at_once(placements: Sequence[Placement]) -> int:

@@ -7,7 +7,10 @@ from typing import Literal, Protocol
 
 from lstcl_platform.specs.stages import StageKind
 
-StageStatus = Literal["cached", "waiting", "starting", "running", "finished", "failed", "stopped", "skipped"]
+StageStatus = Literal[
+    "cached", "waiting", "starting", "running", "finished", "failed", "stopped", "skipped", "dropped"
+]
+"""`stopped` by the user; `skipped`, since a stage that it needs failed; `dropped`, since its cells do not go on."""
 
 
 @dataclass(frozen=True, kw_only=True)

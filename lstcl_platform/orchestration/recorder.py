@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import psutil
 
 from lstcl_platform.orchestration.board import Event
+from lstcl_platform.orchestration.halving import Decision, Halving
 from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, Standstill, View
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
@@ -28,6 +30,7 @@ class Recorder:
     Args:
         tracker: the tracking store.
         graph: all stages of the launch.
+        halving: which trials were stopped early; told of every stage that ends.
         launches: the open launch runs, one an experiment.
         finished: stages that tracking already held.
         dataset_of: what a stage reads.
@@ -40,6 +43,7 @@ class Recorder:
         tracker: Tracker,
         graph: StageGraph,
         *,
+        halving: Halving,
         launches: Mapping[str, LaunchRun],
         finished: Mapping[str, FinishedStage],
         dataset_of: DatasetOf,
@@ -48,6 +52,7 @@ class Recorder:
     ) -> None:
         self._tracker = tracker
         self.graph = graph
+        self.halving = halving
         self._launches = launches
         self.finished = dict(finished)
         self._dataset_of = dataset_of
@@ -60,6 +65,7 @@ class Recorder:
             names=tuple(launches),
             stages={key: _progress_of(stage, finished) for key, stage in graph.stages.items()},
         )
+        self._tell_decisions([decision for name in launches for decision in halving.decisions(name)])
         self._settle_trials()
 
     def handle(self, events: Sequence[Event]) -> None:
@@ -157,8 +163,13 @@ class Recorder:
         if run is not None:
             self._tracker.fail_stage(run, error=state.error, log=log)
         self._view.message(f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; log: {log}")
-        for child in self.graph.descendants(key):
-            self.progress.stages[child].status = "skipped"
+        for other in self.halving.lost_with(key):
+            if other not in self.finished:
+                lost = self.progress.stages[other]
+                lost.status, lost.error = (
+                    "skipped",
+                    f"needs {state.kind} {key[:10]} ({state.label}), which failed",
+                )
         self._settle_trials()
         return None
 
@@ -194,23 +205,43 @@ class Recorder:
         return finished
 
     def _settle_trials(self, open_ones: Any = None) -> None:
-        """Close the runs of trials whose last stage has a result or can have none."""
+        """Close the runs of trials whose last stage has a result, can have none, or shall have none."""
+        self._tell_decisions(self.halving.settle(self.finished))
         for launch in self._launches.values():
             for trial, chain in launch.chains.items():
                 name = f"{launch.experiment}/{trial}"
                 if name in self._settled:
                     continue
+                standing = self.halving.standing(name)
                 states = [self.progress.stages[key] for key in chain]
-                if all(key in self.finished for key in chain if self.graph.stages[key].kind in TESTS):
-                    self._tracker.finish_trial(launch, trial, status="finished", metrics=self._tested(chain))
-                elif any(state.status == "failed" for state in states):
-                    error = next(state.error for state in states if state.status == "failed")
-                    self._tracker.finish_trial(launch, trial, status="failed", error=error)
+                verdict = self.halving.verdict_on(name)
+                tested = all(key in self.finished for key in chain if self.graph.stages[key].kind in TESTS)
+                if verdict == "drop":
+                    self._tracker.finish_trial(launch, trial, status="stopped", standing=standing)
+                elif verdict == "run" and tested:
+                    self._tracker.finish_trial(
+                        launch, trial, status="finished", metrics=self._tested(chain), standing=standing
+                    )
+                elif lost := next((state for state in states if state.status in ("failed", "skipped")), None):
+                    self._tracker.finish_trial(launch, trial, status="failed", error=lost.error)
                 elif open_ones is not None:
                     self._tracker.finish_trial(launch, trial, status=open_ones)
                 else:
                     continue
                 self._settled.add(name)
+
+    def _tell_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Say and keep who was stopped, and mark the stages that nobody needs any more."""
+        for decision in decisions:
+            self._view.message(str(decision))
+        for name in dict.fromkeys(decision.experiment for decision in decisions):
+            self._tracker.keep_halving(
+                self._launches[name], [asdict(d) for d in self.halving.decisions(name)]
+            )
+        if decisions:
+            for key, state in self.progress.stages.items():
+                if key not in self.finished and self.halving.verdict(key) == "drop":
+                    state.status = "dropped"
 
     def _tested(self, chain: Sequence[str]) -> dict[str, float]:
         """Metrics of a trial: those of its tests; of equal names the last one's."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ray.tune.search import Searcher
 
+from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.orchestration.order import StageOrder
 from lstcl_platform.specs.stages import StageGraph
 from lstcl_platform.tracking.tracker import FinishedStage
@@ -13,6 +14,7 @@ from lstcl_platform.tracking.tracker import FinishedStage
 STAGE_PARAM = "stage"
 PARENT_WEIGHTS_PARAM = "parent_weights"
 PARENT_SHA256_PARAM = "parent_sha256"
+RUNG_CHECKPOINT_PARAM = "rung_checkpoint"
 
 OnComplete = Callable[[str, Mapping[str, Any] | None], FinishedStage | Literal["again"] | None]
 TakeTurn = Callable[[str], FinishedStage | Literal["ours", "theirs"]]
@@ -22,10 +24,11 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
     """Suggests each unfinished stage once, parents first.
 
     `suggest` returns None while all that is left waits for a running parent or for another launch, and FINISHED when
-    nothing is left. A stage that fails takes its descendants out of the plan; the rest goes on.
+    nothing is left. A stage that fails takes out of the plan what needs it; the rest goes on.
 
     Args:
         graph: all stages of the launch.
+        halving: which stages may run, wait for a ranking of cells, or never will.
         finished: stages that tracking already holds.
         take_turn: called before a stage is handed out: whether this launch may run it, another one does, or the result
             that another one has left.
@@ -38,6 +41,7 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         self,
         graph: StageGraph,
         *,
+        halving: Halving,
         finished: Mapping[str, FinishedStage],
         take_turn: TakeTurn,
         on_complete: OnComplete,
@@ -46,7 +50,7 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         super().__init__()
         self._graph = graph
         self._finished = dict(finished)
-        self._order = StageOrder(graph, finished=finished)
+        self._order = StageOrder(graph, finished=finished, halving=halving)
         self._running: dict[str, str] = {}
         self._take_turn = take_turn
         self._on_complete = on_complete
@@ -62,10 +66,13 @@ class StageSearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         self._running[trial_id] = found.key
         parent = self._graph.stages[found.key].parent
         before = self._finished[parent] if parent is not None else None
+        rungs = reversed(self._graph.stages[found.key].earlier)
+        rung = next((self._finished[key] for key in rungs if key in self._finished), None)
         return {
             STAGE_PARAM: found.key,
             PARENT_WEIGHTS_PARAM: before and before.weights,
             PARENT_SHA256_PARAM: before and before.weights_sha256,
+            RUNG_CHECKPOINT_PARAM: rung and rung.checkpoint,
         }
 
     def _take(self, key: str) -> Literal["ours", "theirs", "finished"]:

@@ -53,7 +53,12 @@ def run_stages(
             return None
 
     searcher = StageSearcher(
-        recorder.graph, finished=recorder.finished, take_turn=take_turn, on_complete=complete, stop=stop
+        recorder.graph,
+        halving=recorder.halving,
+        finished=recorder.finished,
+        take_turn=take_turn,
+        on_complete=complete,
+        stop=stop,
     )
     trainable = tune.with_resources(
         tune.with_parameters(run_stage, jobs=dict(jobs)), tune.PlacementGroupFactory([_DRIVER])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
+from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.ingest import Batch, checked_batches
 from lstcl_platform.orchestration.job import (
     Samples,
@@ -151,7 +152,7 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     batches: Iterator[Batch] = iter(())
     if shards is not None:
         batches = _started(checked_batches(shards[rank], deal=deal, rank=rank), reporter)
-    context = _context(job, reporter, rank=rank, steps_per_epoch=_steps_per_epoch(job, samples))
+    context = _context(job, reporter, rank=rank, deal=deal, samples=samples)
     result = asdict(_run(job, context, batches, videos=samples.videos))
     reporter.flush()  # the result travels by another way, and must not overtake its last rows
     if rank == 0 and result["status"] == "finished":
@@ -216,7 +217,9 @@ def _steps_per_epoch(job: StageJob, samples: Any) -> int:
     return deal_of(job, samples).steps if job.stage.kind in TESTS else int(samples.plan.steps_per_epoch)
 
 
-def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epoch: int) -> StageContext:
+def _context(
+    job: StageJob, reporter: BoardReporter, *, rank: int, deal: Deal, samples: Samples
+) -> StageContext:
     import torch
     from ray.train.torch import get_device
 
@@ -228,7 +231,7 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
         device=device,
         rank=rank,
         world_size=job.placement.workers,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=_steps_per_epoch(job, samples),
         attempt_dir=job.attempt_dir,
         resume_from=job.resume_from,
         parent_weights=job.parent_weights,
@@ -238,6 +241,7 @@ def _context(job: StageJob, reporter: BoardReporter, *, rank: int, steps_per_epo
         reporter=reporter,
         profile_steps=job.profile_steps,
         allow_numerics_change=job.allow_numerics_change,
+        end_step=None if job.stage.until is None else deal.steps,
     )
 
 

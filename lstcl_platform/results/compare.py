@@ -1,16 +1,16 @@
 """From trials to compared cells: mean and spread over seeds, the best cell, and what knows nothing scores."""
 
-import json
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lstcl_platform.results.published import Printed
+from lstcl_platform.specs.cell_names import cell_id, name_without_seeds, without_seeds
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.halving import Standing
 from lstcl_platform.tracking.records import Status, TrialResult
 
 BASELINES: Mapping[str, str] = {
@@ -20,8 +20,6 @@ BASELINES: Mapping[str, str] = {
     "baseline_hue_histogram": "on a hue histogram",
 }
 """Metrics of a launch that say what a model without learning scores, and how they are shown."""
-
-_SEED_TOKEN = re.compile(r"(?:[\w.]+\.)?seed=\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +68,7 @@ class ComparedCell:
         cost: what its model costs, where that was asked.
         spec: its resolved settings, seeds those of its first trial, where they were looked up.
         printed: what the paper prints for it, where it repeats a figure or table.
+        standing: where it stood when successive halving last ranked it.
     """
 
     experiment: str
@@ -81,6 +80,7 @@ class ComparedCell:
     cost: CellCost | None = None
     spec: TrialSpec | None = None
     printed: Printed | None = None
+    standing: Standing | None = None
 
     @property
     def finished(self) -> int:
@@ -151,11 +151,6 @@ def compare_trials(
     return mark_best(Comparison(metric=metric, cells=tuple(cells), baselines=baselines))
 
 
-def cell_id(experiment: str, name: str, cell: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What the trials of one cell share: all but seeds. The name may already be without them."""
-    return experiment, _name_without_seeds(name), json.dumps(_without_seeds(cell), sort_keys=True)
-
-
 def cost_note(comparison: Comparison) -> str:
     """A line that says under which convention was counted; empty where nothing was."""
     words: Mapping[str, str] = {
@@ -168,6 +163,22 @@ def cost_note(comparison: Comparison) -> str:
     return f"params: millions, without the classifier; GMACs x views: of one clip, {used} ({words[used]})"
 
 
+def halved(cells: Sequence[ComparedCell]) -> list[tuple[ComparedCell, Standing]]:
+    """The cells that successive halving has ranked."""
+    return [(cell, cell.standing) for cell in cells if cell.standing is not None]
+
+
+def selection_note(comparison: Comparison) -> str:
+    """A line that says on what successive halving chose; empty without."""
+    ranked = halved(comparison.cells)
+    if not ranked:
+        return ""
+    return (
+        f"Successive halving chose cells by {ranked[0][1].metric}, on the videos that results are measured on too "
+        "(data.val): what is left is the best of several on them, and reads better than it would on others."
+    )
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether `metric` is a loss or an error."""
     return "loss" in metric or "error" in metric
@@ -178,13 +189,14 @@ def _compared(trials: Sequence[TrialResult]) -> ComparedCell:
     names = dict.fromkeys(name for trial in done for name in trial.metrics)
     return ComparedCell(
         experiment=trials[0].experiment,
-        name=_name_without_seeds(trials[0].name),
-        cell=_without_seeds(trials[0].cell),
+        name=name_without_seeds(trials[0].name),
+        cell=without_seeds(trials[0].cell),
         metrics={
             name: summarise([trial.metrics[name] for trial in done if name in trial.metrics])
             for name in names
         },
         statuses=tuple(trial.status for trial in trials),
+        standing=next((trial.standing for trial in trials if trial.standing is not None), None),
     )
 
 
@@ -211,12 +223,3 @@ def mark_best(comparison: Comparison) -> Comparison:
         for cell, score in zip(cells, scores, strict=True)
     )
     return replace(comparison, cells=tuple(marked))
-
-
-def _without_seeds(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in cell.items() if path.rsplit(".", 1)[-1] != "seed"}
-
-
-def _name_without_seeds(name: str) -> str:
-    kept = [part for part in name.split(" ") if not _SEED_TOKEN.fullmatch(part)]
-    return " ".join(kept) or "all settings as given"

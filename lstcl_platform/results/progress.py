@@ -18,6 +18,7 @@ _STYLES: Mapping[str, str] = {
     "finished": "green",
     "failed": "red",
     "interrupted": "yellow",
+    "stopped": "dim",
 }
 
 
@@ -53,19 +54,39 @@ def experiment_view(launch: LaunchState, trials: Sequence[TrialResult], *, metri
         table.add_column(kind, no_wrap=True)
     table.add_column(metric, justify="right", no_wrap=True)
     for trial in trials:
-        stages = {stage.kind: stage for stage in trial.stages}
-        cells = [_stage_text(stages[kind]) if kind in stages else Text("-", "dim") for kind in kinds]
+        cells = [_kind_text(trial, kind) for kind in kinds]
         score = number(trial.metrics[metric]) if metric in trial.metrics else ""
         table.add_row(Text(trial.name), *cells, score)
-    return Group(_headline(launch, trials), table, *_failures(trials), *_advice(launch))
+    return Group(_headline(launch, trials), table, *_stopped(trials), *_failures(trials), *_advice(launch))
 
 
 def _headline(launch: LaunchState, trials: Sequence[TrialResult]) -> Text:
     done = sum(trial.status == "finished" for trial in trials)
     text = Text.assemble((launch.experiment, "bold"), ": ", (launch.status, _STYLES[launch.status]))
-    text.append(f", {done} of {len(trials)} trials done, {duration(_seconds(trials))} of stages computed")
+    stopped = sum(trial.status == "stopped" for trial in trials)
+    text.append(f", {done} of {len(trials)} trials done, ")
+    text.append(f"{stopped} stopped by successive halving, " if stopped else "")
+    text.append(f"{duration(_seconds(trials))} of stages computed")
     text.append(f", started {moment(launch.began_at)}")
     return text
+
+
+def _kind_text(trial: TrialResult, kind: str) -> Text:
+    """Where a trial's stage of a kind stands; of several, the rungs of successive halving, the one it has come to."""
+    stages = [stage for stage in trial.stages if stage.kind == kind]
+    if not stages:
+        return Text("-", "dim")
+    begun = [stage for stage in stages if stage.status != "waiting"]
+    stage = begun[-1] if begun else stages[-1]
+    if stage is stages[-1]:
+        return _stage_text(stage)
+    return Text.assemble((f"rung {stages.index(stage) + 1}: ", _STYLES[stage.status]), _stage_text(stage))
+
+
+def _stopped(trials: Sequence[TrialResult]) -> list[Text]:
+    """Each cell that successive halving stopped, and why, once for all its seeds."""
+    found = {trial.standing: None for trial in trials if trial.status == "stopped" and trial.standing}
+    return [Text(f"{standing.cell}: {standing}") for standing in found]
 
 
 def _stage_text(stage: StageState) -> Text:

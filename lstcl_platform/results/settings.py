@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lstcl_platform.results.compare import ComparedCell, Comparison, cell_id, lower_is_better, mark_best
+from lstcl_platform.results.compare import ComparedCell, Comparison, lower_is_better, mark_best
 from lstcl_platform.results.published import printed_for
+from lstcl_platform.specs.cell_names import cell_id
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
 from lstcl_platform.specs.sweep import expand

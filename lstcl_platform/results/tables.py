@@ -14,7 +14,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lstcl_platform.results.compare import CellCost, ComparedCell, Comparison, cost_note
+from lstcl_platform.results.compare import (
+    CellCost,
+    ComparedCell,
+    Comparison,
+    cost_note,
+    halved,
+    selection_note,
+)
 from lstcl_platform.results.settings import Difference, differences
 from lstcl_platform.results.text import baselines, number, spread
 
@@ -52,6 +59,11 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
     if any(cell.printed is not None for cell in comparison.cells):
         parts.append(Text("paper: the value that the paper prints; ours - paper: the difference"))
     if note := cost_note(comparison):
+        parts.append(Text(note))
+    for cell, standing in halved(comparison.cells):
+        if not standing.goes_on:
+            parts.append(Text(f"{cell.name}: {standing}"))
+    if note := selection_note(comparison):
         parts.append(Text(note))
     if found := differences(comparison):
         parts.append(_differences_table(found, comparison.experiments))
@@ -130,6 +142,7 @@ def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
             },
             **({} if cell.printed is None else {"published": asdict(cell.printed)}),
             **({} if cell.cost is None else {"cost": asdict(cell.cost)}),
+            **({} if cell.standing is None else {"halving": asdict(cell.standing)}),
         }
         for cell in comparison.cells
     ]
@@ -150,7 +163,8 @@ def comparison_csv(comparison: Comparison) -> str:
     """One line a cell: its swept fields, then ``METRIC``, ``METRIC_sd`` and ``METRIC_n`` of each metric.
 
     Where the paper prints a value for a cell, columns `published` and `delta` follow; where costs were asked, four
-    columns end the line: convention, parameters, gmacs and views.
+    columns follow: convention, parameters, gmacs and views. Where cells were ranked by successive halving, `halving`
+    ends the line.
     """
     fields = list(dict.fromkeys(path for cell in comparison.cells for path in cell.cell))
     metrics = [comparison.metric, *_other_metrics(comparison.cells, comparison.metric)]
@@ -158,9 +172,12 @@ def comparison_csv(comparison: Comparison) -> str:
     asked = any(cell.cost is not None for cell in comparison.cells)
     costs = [field.name for field in dataclass_fields(CellCost)] if asked else []
     printed = ["published", "delta"] if any(cell.printed is not None for cell in comparison.cells) else []
+    ranked = ["halving"] if halved(comparison.cells) else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "name", *fields, *columns, "trials", "finished", "best", *printed, *costs])
+    writer.writerow(
+        ["experiment", "name", *fields, *columns, "trials", "finished", "best", *printed, *costs, *ranked]
+    )
     for cell in comparison.cells:
         numbers: list[Any] = []
         for name in metrics:
@@ -170,7 +187,8 @@ def comparison_csv(comparison: Comparison) -> str:
         counts = [len(cell.statuses), cell.finished, int(cell.best)]
         paper = _csv_printed(cell, comparison) if printed else []
         paid = [getattr(cell.cost, name, "") for name in costs]
-        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts, *paper, *paid])
+        stood = [cell.standing or ""] if ranked else []
+        writer.writerow([cell.experiment, cell.name, *values, *numbers, *counts, *paper, *paid, *stood])
     return text.getvalue()
 
 

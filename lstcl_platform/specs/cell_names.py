@@ -1,8 +1,12 @@
-"""Readable names of cells: ``short=8 long=32 seed=0``."""
+"""Readable names of cells: ``short=8 long=32 seed=0``; and what the trials of one cell share, whatever their seeds."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_SEED_TOKEN = re.compile(r"(?:[\w.]+\.)?seed=\S+")
 
 
 def short_labels(paths: Iterable[str]) -> dict[str, str]:
@@ -43,6 +47,22 @@ def cell_name(
     shown = list(values) if case is None else list(axes)
     parts = [f"{labels[path]}={_text(values[path])}" for path in shown]
     return " ".join(parts if case is None else [case, *parts])
+
+
+def cell_id(experiment: str, name: str, cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What the trials of one cell share: all but seeds. The name may already be without them."""
+    return experiment, name_without_seeds(name), json.dumps(without_seeds(cell), sort_keys=True)
+
+
+def without_seeds(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The swept fields of a trial (dotted path -> value) less those named ``seed``."""
+    return {path: value for path, value in cell.items() if path.rsplit(".", 1)[-1] != "seed"}
+
+
+def name_without_seeds(name: str) -> str:
+    """Name of the cell that the trial `name` is a seed of."""
+    kept = [part for part in name.split(" ") if not _SEED_TOKEN.fullmatch(part)]
+    return " ".join(kept) or "all settings as given"
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lstcl_platform.specs.base import Relation, Spec
 from lstcl_platform.specs.data import SYNTHETIC_FPS, DataSpec
+from lstcl_platform.specs.halving import HalvingSpec
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.run import CheckpointSpec, ResourcesSpec, StorageSpec, TrackingSpec
 from lstcl_platform.specs.training import (
@@ -39,6 +40,8 @@ class SweepSpec(Spec):
     """Cells whose resolved fields match all entries of one map are left out; a list matches any item."""
     illegal: Literal["refuse", "exclude"] = "refuse"
     """What happens to a cell that breaks a rule: an error, or left out with its reason shown."""
+    halving: HalvingSpec | None = None
+    """Stop the finetuning of the worse cells early; null trains all to the end."""
 
 
 class TrialSpec(Spec):

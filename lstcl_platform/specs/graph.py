@@ -26,29 +26,40 @@ def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> Sta
         name = f"{trial.experiment}/{trial.name}"
         if name in chains:
             raise UserError(f"trial '{name}' is there twice: give each experiment a name of its own")
-        chain: dict[StageKind, str] = {}
-        for kind, parent_kind, identity in _identities(trial.spec, manifests):
-            parent = chain.get(parent_kind) if parent_kind else None
+        newest: dict[StageKind, str] = {}
+        chain: list[str] = []
+        rungs: list[str] = []
+        for kind, parent_kind, until, identity in _identities(trial, manifests):
+            parent = newest.get(parent_kind) if parent_kind else None
             identity["parent"] = parent
             key = hash_identity(identity)
-            chain[kind] = key
             known = stages.get(key)
             if known is None:
-                known = Stage(kind=kind, key=key, parent=parent, identity=identity, spec=trial.spec)
-            stages[key] = replace(known, trials=(*known.trials, name))
-        chains[name] = tuple(chain.values())
+                known = Stage(
+                    kind=kind, key=key, parent=parent, identity=identity, spec=trial.spec, until=until
+                )
+            earlier = known.earlier
+            if kind == "finetune":
+                found = dict.fromkeys((*earlier, *rungs))
+                earlier = tuple(sorted(found, key=lambda rung: stages[rung].until or 0))
+                rungs.append(key)
+            stages[key] = replace(known, trials=(*known.trials, name), earlier=earlier)
+            newest[kind] = key
+            chain.append(key)
+        chains[name] = tuple(chain)
     return StageGraph(stages=stages, chains=chains)
 
 
 def _identities(
-    spec: TrialSpec, manifests: Mapping[str, str]
-) -> Iterable[tuple[StageKind, StageKind | None, dict[str, Any]]]:
-    """Stages of a trial in order of execution: kind, kind of the parent, and what the result means."""
+    trial: Trial, manifests: Mapping[str, str]
+) -> Iterable[tuple[StageKind, StageKind | None, int | None, dict[str, Any]]]:
+    """Stages of a trial in order of execution: kind, kind of the parent, `Stage.until`, and what the result means."""
+    spec = trial.spec
     train, val = manifests[spec.data.train], manifests[spec.data.val]
     if spec.pretrain is not None:
         block = spec.pretrain.model_dump(mode="json")
         block["contrast_batch"] = spec.pretrain.effective_contrast_batch
-        yield "pretrain", None, _identity("pretrain", spec, manifests[spec.data.pretraining], block)
+        yield "pretrain", None, None, _identity("pretrain", spec, manifests[spec.data.pretraining], block)
     views = spec.evaluate.model_dump(mode="json", exclude={"protocols", "knn", "linear"})
     views["stride"] = spec.finetune.stride if spec.evaluate.stride is None else spec.evaluate.stride
     if spec.evaluate.frozen_protocols:
@@ -56,13 +67,17 @@ def _identities(
         block |= {name: getattr(spec.evaluate, name).model_dump() for name in spec.evaluate.frozen_protocols}
         if spec.pretrain is None:
             block["seed"] = spec.finetune.seed
-        yield "probe", "pretrain", _identity("probe", spec, val, block)
+        yield "probe", "pretrain", None, _identity("probe", spec, val, block)
     if "finetuned" in spec.evaluate.protocols:
         block = spec.finetune.model_dump(mode="json")
         block["drop_path"] = spec.finetune_drop_path
         block["layer_decay"] = spec.finetune_layer_decay
-        yield "finetune", "pretrain", _identity("finetune", spec, train, block)
-        yield "evaluate", "finetune", _identity("evaluate", spec, val, views)
+        rungs = () if trial.halving is None else trial.halving.after_epochs
+        for until in (*rungs, None):
+            # A rung follows the schedule of the whole finetuning, so its identity is that one's and where it ends.
+            rung = {} if until is None else {"until_epoch": until}
+            yield "finetune", "pretrain", until, _identity("finetune", spec, train, block) | rung
+            yield "evaluate", "finetune", until, _identity("evaluate", spec, val, views)
 
 
 def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[str, Any]) -> dict[str, Any]:

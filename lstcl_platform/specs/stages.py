@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lstcl_platform.specs.experiment import TrialSpec
+from lstcl_platform.specs.halving import HalvingSpec
 
 StageKind = Literal["pretrain", "probe", "finetune", "evaluate"]
 
@@ -31,12 +32,14 @@ class Trial:
         name: readable name, e.g. ``short=8 long=32 seed=0``.
         cell: the swept fields, dotted path -> value.
         spec: the resolved settings of this cell.
+        halving: after which epochs of finetuning the cell is ranked among those of its experiment, or None.
     """
 
     experiment: str
     name: str
     cell: Mapping[str, Any]
     spec: TrialSpec
+    halving: HalvingSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,10 @@ class Stage:
         identity: what was hashed into the key (JSON-ready).
         spec: settings of the first trial that needs it; only the part in `identity` matters to the result.
         trials: names ``experiment/trial`` of all trials that need it.
+        until: epochs of finetuning after which it ends, for a rung of successive halving, and after which the weights
+            are that it tests; None for a finetuning to the end, its test, and all other stages.
+        earlier: keys of stages that train the same for fewer epochs, from whose end this one can go on; the longest
+            comes last.
     """
 
     kind: StageKind
@@ -58,6 +65,8 @@ class Stage:
     identity: Mapping[str, Any]
     spec: TrialSpec
     trials: tuple[str, ...] = ()
+    until: int | None = None
+    earlier: tuple[str, ...] = ()
 
     @property
     def short_key(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from lstcl_platform.specs.cell_names import cell_name, short_labels
 from lstcl_platform.specs.experiment import ExperimentSpec, TrialSpec
 from lstcl_platform.specs.fields import find_field, is_list, takes
+from lstcl_platform.specs.halving_check import halving_problems
 from lstcl_platform.specs.paths import assign
 from lstcl_platform.specs.problems import MAX_LINES, Path, Problem, dotted, refuse
 from lstcl_platform.specs.stages import Trial
@@ -99,6 +100,8 @@ def survey_cells(spec: ExperimentSpec) -> Survey:
             survey.problems.append(Problem(path=("sweep",), text=text))
         names.add(name)
         _judge(cell, name, common, spec, survey)
+    if spec.sweep.halving is not None:
+        survey.problems.extend(halving_problems(spec.sweep.halving, survey.trials))
     if not survey.trials and not survey.problems:
         reasons = "; ".join(f"{cell.name}: {cell.reason}" for cell in survey.excluded)
         survey.problems.append(Problem(path=("sweep",), text=f"no cell is left ({reasons})"))
@@ -220,7 +223,15 @@ def _judge(cell: _Cell, name: str, common: Mapping[str, Any], spec: ExperimentSp
         inside = any(path.split(".")[0] == "model" for path in cell.values)
         survey.problems.append(_problem_in_sweep(problem, cell) if inside else problem)
         return
-    survey.trials.append(Trial(experiment=spec.name, name=name, cell=dict(cell.values), spec=resolved))
+    survey.trials.append(
+        Trial(
+            experiment=spec.name,
+            name=name,
+            cell=dict(cell.values),
+            spec=resolved,
+            halving=spec.sweep.halving,
+        )
+    )
 
 
 def _with_pinned_weights(trial: TrialSpec) -> TrialSpec:

@@ -54,7 +54,8 @@ def clean(
     """Find, and with `delete` remove, what no stage needs.
 
     A finished stage keeps its weights, predictions and logs; one that can go on keeps the newest checkpoint that is
-    intact. The lease of an unfinished stage is held meanwhile, so no launch goes on from what is being removed.
+    intact, and so does a rung of successive halving from which a cell may yet go on. The lease of an unfinished stage
+    is held meanwhile, so no launch goes on from what is being removed.
 
     Args:
         tracker: knows what is finished.
@@ -70,6 +71,7 @@ def clean(
         wanted = {stage.key for trial in tracker.trial_results(experiment) for stage in trial.stages}
         there = [key for key in there if key in wanted]
     known, finished = tracker.stage_runs(there), tracker.finished(there)
+    awaited = _rungs_of_open_trials(tracker)
     found: list[Superfluous] = []
     busy: list[str] = []
     leases = Leases()
@@ -82,7 +84,11 @@ def clean(
                 busy.append(key)
                 continue
             stage = finished.get(key)
-            of_stage = list(_of_finished(stage_dir, stage) if stage else _of_unfinished(stage_dir, key))
+            of_stage = list(
+                _of_finished(stage_dir, stage, checkpoint_stays=key in awaited)
+                if stage
+                else _of_unfinished(stage_dir, key)
+            )
             for item in of_stage if delete else ():
                 storage.delete_tree(item.location)
             found += of_stage
@@ -93,8 +99,21 @@ def clean(
     return Cleaning(superfluous=tuple(found), busy=tuple(busy), unknown=unknown)
 
 
-def _of_finished(stage_dir: str, stage: FinishedStage) -> Iterator[Superfluous]:
-    yield from _items(stage.key, "checkpoint of a finished stage", _checkpoints(stage_dir))
+def _rungs_of_open_trials(tracker: Tracker) -> set[str]:
+    """Finished rungs of successive halving whose trial may yet go on from them, in the newest launches."""
+    trials = [trial for name in tracker.experiments() for trial in tracker.trial_results(name)]
+    return {
+        stage.key
+        for trial in trials
+        if trial.status not in ("finished", "stopped")
+        for stage in trial.stages
+        if stage is not trial.final_stages[stage.kind]
+    }
+
+
+def _of_finished(stage_dir: str, stage: FinishedStage, *, checkpoint_stays: bool) -> Iterator[Superfluous]:
+    if not checkpoint_stays:
+        yield from _items(stage.key, "checkpoint of a finished stage", _checkpoints(stage_dir))
     results = [location for location in (stage.weights, stage.predictions) if location]
     kept = {storage.parent(storage.parent(storage.parent(location)[0])[0])[1] for location in results}
     for attempt in _attempt_names(stage_dir):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import yaml
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.halving import Standing
 from lstcl_platform.specs.loading import parse_experiment
 from lstcl_platform.specs.stages import StageGraph, Trial
 from lstcl_platform.tracking.origin import origin_tags
@@ -18,15 +20,21 @@ from lstcl_platform.tracking.records import LaunchRun, LaunchState, RecordedLaun
 from lstcl_platform.tracking.secrets import is_masked, mask, mask_text
 from lstcl_platform.tracking.stage_runs import RUN_STATES, StageRuns, text_of
 from lstcl_platform.tracking.store import MAX_TAG, STAGES, compact
-from lstcl_platform.tracking.views import chain_of, trial_result, unknown_experiment
+from lstcl_platform.tracking.views import STANDING, chain_of, trial_result, unknown_experiment
 
 SILENT_SECONDS = 180.0
 """A launch without a sign of life for this long counts as interrupted."""
 
-_END: Mapping[str, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_END: Mapping[str, str] = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "stopped": "KILLED",
+}
 _PARENT = "mlflow.parentRunId"
 
 Outcome = Literal["finished", "failed", "interrupted"]
+TrialOutcome = Literal[Outcome, "stopped"]
 
 
 class LaunchRuns(StageRuns):
@@ -104,19 +112,31 @@ class LaunchRuns(StageRuns):
         launch: LaunchRun,
         trial: str,
         *,
-        status: Outcome,
+        status: TrialOutcome,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
+        standing: Standing | None = None,
     ) -> None:
-        """Close the run of trial `trial`; it stays linked to the runs of its stages."""
+        """Close the run of trial `trial`; it stays linked to the runs of its stages.
+
+        `standing` is its cell's in successive halving; one that does not go on is what makes a trial `stopped`.
+        """
         run_id = launch.trials[trial]
         known = self.stage_runs(launch.chains[trial])
         with self._lock:
             self._log_changed(run_id, metrics or {}, step=0)
             links = compact({key: state.run_id for key, state in known.items()})
             reason = mask_text(error or "")[-MAX_TAG:]
-            self._set_tags(run_id, {"lstcl.stage_runs": links, "lstcl.error": reason})
+            tags = {"lstcl.stage_runs": links, "lstcl.error": reason}
+            if standing is not None:
+                tags[STANDING] = compact(asdict(standing))
+            self._set_tags(run_id, tags)
             self._client.set_terminated(run_id, status=_END[status])
+
+    def keep_halving(self, launch: LaunchRun, decisions: Sequence[Mapping[str, Any]]) -> None:
+        """Keep all decisions of successive halving so far with the launch, as ``halving.json``."""
+        with self._lock:
+            self._client.log_text(launch.run_id, json.dumps(list(decisions), indent=1), "halving.json")
 
     def finish_launch(
         self, launch: LaunchRun, *, status: Outcome, figures: Sequence[Path | str] = ()

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.halving import Standing
 
-Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
+Status = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped"]
+"""A trial that is `stopped` was given up for better ones by successive halving."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,9 @@ class TrialResult:
         cell: the swept fields, dotted path -> value.
         metrics: final metrics, empty until the trial is finished.
         status: where it stands.
-        stages: its stages in order.
+        stages: its stages in order; of a kind that comes several times, all but the last are rungs of successive
+            halving.
+        standing: where its cell stood when successive halving last ranked it, known once the trial has ended.
     """
 
     experiment: str
@@ -132,6 +136,12 @@ class TrialResult:
     metrics: Mapping[str, float]
     status: Status
     stages: tuple[StageState, ...] = ()
+    standing: Standing | None = None
+
+    @property
+    def final_stages(self) -> dict[str, StageState]:
+        """Kind -> the stage that trains or tests to the end."""
+        return {stage.kind: stage for stage in self.stages}
 
 
 @dataclass(frozen=True, kw_only=True)

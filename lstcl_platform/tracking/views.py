@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lstcl_platform.specs.halving import Standing
 from lstcl_platform.specs.stages import StageGraph, Trial
 from lstcl_platform.tracking.records import StageState, Status, TrialResult
 from lstcl_platform.tracking.secrets import mask_text
 from lstcl_platform.tracking.stage_runs import RUN_STATES
+
+STANDING = "lstcl.halving"
+"""Tag of a trial: where its cell stood when successive halving last ranked it."""
 
 
 def chain_of(graph: StageGraph, trial: Trial) -> tuple[str, ...]:
@@ -35,7 +39,12 @@ def trial_result(
         if state.status == "running" and not alive:
             state = replace(state, status="interrupted")
         stages.append(state)
+    standing = None
+    if text := run.data.tags.get(STANDING):
+        standing = Standing(**json.loads(text))
     status = RUN_STATES[run.info.status]
+    if status == "interrupted" and standing is not None and not standing.goes_on:
+        status = "stopped"
     if status in ("waiting", "running"):
         status = _from_stages([state.status for state in stages])
     return TrialResult(
@@ -46,6 +55,7 @@ def trial_result(
         metrics=run.data.metrics,
         status=status,
         stages=tuple(stages),
+        standing=standing,
     )
 
 

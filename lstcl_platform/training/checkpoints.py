@@ -46,6 +46,11 @@ class CheckpointRef:
     files: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def stage_dir(self) -> str:
+        """Folder of the stage."""
+        return storage.parent(storage.parent(self.uri)[0])[0]
+
 
 def next_attempt(stage_dir: str) -> int:
     """Claim the next attempt of a stage: creates `a<N>`, one above all that exist, and returns N (from 1).
@@ -158,20 +163,32 @@ def newest_good(stage_dir: str, *, on_damage: Callable[[str], None] | None = Non
     Raises:
         StorageError: storage is away, which says nothing of the checkpoints.
     """
-    for _, _, uri in checkpoint_folders(stage_dir):
-        try:
-            ref = open_checkpoint(uri)
-            verify_checkpoint(ref)
-        except FileNotFoundError:
-            continue
-        except DamagedCheckpointError as error:
-            text = f"damaged checkpoint passed over: {error}"
-            logger.warning("%s", text)
-            if on_damage is not None:
-                on_damage(text)
-            continue
-        return ref
-    return None
+    intact = (intact_checkpoint(uri, on_damage=on_damage) for _, _, uri in checkpoint_folders(stage_dir))
+    return next((ref for ref in intact if ref is not None), None)
+
+
+def intact_checkpoint(uri: str, *, on_damage: Callable[[str], None] | None = None) -> CheckpointRef | None:
+    """The checkpoint in folder `uri`, or None where it was never completed, was removed or is damaged.
+
+    Args:
+        uri: its folder.
+        on_damage: told of a damaged one, by name.
+
+    Raises:
+        StorageError: storage is away, which says nothing of the checkpoint.
+    """
+    try:
+        ref = open_checkpoint(uri)
+        verify_checkpoint(ref)
+    except FileNotFoundError:
+        return None
+    except DamagedCheckpointError as error:
+        text = f"damaged checkpoint passed over: {error}"
+        logger.warning("%s", text)
+        if on_damage is not None:
+            on_damage(text)
+        return None
+    return ref
 
 
 def load_checkpoint(ref: CheckpointRef | str) -> dict[str, Any]:

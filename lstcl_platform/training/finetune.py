@@ -36,7 +36,8 @@ soft_target_cross_entropy = SoftTargetCrossEntropy()
 def finetune(
     stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch], *, num_classes: int
 ) -> StageResult:
-    """Train a classifier to the last epoch of `stage_spec.finetune`, or until the reporter asks to stop.
+    """Train a classifier to the last epoch of `stage_spec.finetune` or to `context.end_step`, or until the reporter
+    asks to stop.
 
     The backbone starts from `context.parent_weights`, or as pretraining with the same seed would start: from
     `model.init`, or at random. Rows hold loss, train_top1 (against the class that makes up most of a clip), lr
@@ -72,6 +73,7 @@ def finetune(
         total = spec.epochs * context.steps_per_epoch
         course = Course(
             total_steps=total,
+            end_step=context.end_step,
             global_batch=spec.batch_size,
             seed=spec.seed,
             columns=("clip", "label"),

@@ -51,6 +51,8 @@ class Course:
 
     Attributes:
         total_steps: optimizer steps in all.
+        end_step: step after which the stage ends, before the last one; None is the last one. What comes before it,
+            rows and checkpoints too, is as without it.
         global_batch: samples a step over all ranks.
         seed: of the draws within steps.
         columns: columns of a batch that go to the device.
@@ -66,6 +68,7 @@ class Course:
     fingerprint: Mapping[str, Any]
     sample_flops: float | None = None
     peak_flops: float | None = None
+    end_step: int | None = None
 
     def speed(self, samples_per_second: float) -> dict[str, float]:
         """Achieved arithmetic over all ranks: `tflops`, 10^12 operations a second, and `mfu`, its share of the peak.
@@ -114,14 +117,15 @@ class Loop:
         self, batches: Iterator[HostBatch], step_function: StepFunction
     ) -> Literal["finished", "stopped"]:
         context, total = self._context, self._course.total_steps
+        end = total if self._course.end_step is None else self._course.end_step
         reporter, every = context.reporter, context.checkpoint.every_steps or context.steps_per_epoch
         feed = Feed(batches, device=context.device, columns=self._course.columns)
-        if self._start < total:
+        if self._start < end:
             feed.prefetch()  # until the first batch is here the stage starts up: no step waits for data yet
             feed.pop_waited_seconds()
         clock = _Clock(self._start)
         profiler = StepProfiler(context)
-        for step in range(self._start, total):
+        for step in range(self._start, end):
             self._writer.check()
             batch = feed.take()
             for problem in batch.host.get("bad", ()):
@@ -134,14 +138,14 @@ class Loop:
             self._history.add({**measured.tensors, **self._counts(batch.host)})
             done = step + 1
             profiler.after(done)
-            stop = reporter.should_stop(done) and done < total
-            if not stop and done < total:
+            stop = reporter.should_stop(done) and done < end
+            if not stop and done < end:
                 feed.prefetch()  # before anything that waits for the device
             if done % context.log_every_steps == 0 or done == total:
                 self._log_row(done, measured.settings, clock, feed)
-            if stop or done == total or done % every == 0 or self._time_is_up(done):
+            if stop or done == end or done % every == 0 or self._time_is_up(done):
                 self._save(done)
-            reporter.progress(done, total, self._history.rows[-1] if self._history.rows else {})
+            reporter.progress(done, end, self._history.rows[-1] if self._history.rows else {})
             if stop:
                 return "stopped"
         return "finished"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lstcl_platform.orchestration.board import Board, Event
+from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.orchestration.recorder import Recorder
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.training.leases import Leases, this_launch
@@ -55,6 +56,7 @@ class Case:
         self.recorder = Recorder(
             tracker,
             self.graph,
+            halving=Halving(self.graph, (), folder="none"),
             launches={name: launch},
             finished={},
             dataset_of=lambda stage: DATASET,

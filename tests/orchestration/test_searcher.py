@@ -3,6 +3,7 @@ import threading
 import pytest
 from ray.tune.search import Searcher
 
+from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.orchestration.searcher import (
     PARENT_SHA256_PARAM,
     PARENT_WEIGHTS_PARAM,
@@ -60,6 +61,7 @@ class Run:
 
         self.searcher = StageSearcher(
             graph,
+            halving=Halving(graph, (), folder="none"),
             finished={key: finished(key) for key in done},
             take_turn=lambda key: self.turns.get(key, "ours"),
             on_complete=complete,

@@ -10,7 +10,7 @@ from lstcl_platform import storage
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.training.checkpoints import load_checkpoint, newest_good
-from tests.training.stages import TOTAL, Recorder, StageUnderTest, stage_context
+from tests.training.stages import STEPS_PER_EPOCH, TOTAL, Recorder, StageUnderTest, stage_context
 
 STAGES = [StageUnderTest("pretrain"), StageUnderTest("finetune")]
 TIMING = {"step_seconds", "samples_per_second", "data_wait", "data_wait_seconds", "decode_cores", "tflops"}
@@ -48,6 +48,26 @@ def test_stopped_and_resumed_equals_uninterrupted(stage, whole, tmp_path: Path, 
     assert second.weights_digest == expected.weights_digest
     assert numbers([second.metrics]) == numbers([expected.metrics])
     assert second.numerics_changes == ()
+
+
+@pytest.mark.parametrize("log_every_steps", [1, 2])
+def test_a_finetuning_that_goes_on_from_a_rung_equals_one_in_one_go(tmp_path: Path, log_every_steps: int):
+    """The rung is a stage that ends well after one epoch of the whole schedule, inside an interval of rows."""
+    stage, fields = StageUnderTest("finetune"), {"log_every_steps": log_every_steps}
+    in_one_go = Recorder()
+    whole = stage.run(stage_context(tmp_path / "whole" / "a1", in_one_go, **fields))
+    at_rung = Recorder()
+    context = stage_context(tmp_path / "rung" / "a1", at_rung, end_step=STEPS_PER_EPOCH, **fields)
+    rung = stage.run(context)
+    assert (rung.status, rung.steps) == ("finished", STEPS_PER_EPOCH)
+    assert numbers(at_rung.rows) == numbers(in_one_go.rows)[: STEPS_PER_EPOCH // log_every_steps]
+    assert Path(rung.weights).exists()
+    reporter = Recorder()
+    context = stage_context(tmp_path / "end" / "a1", reporter, resume_from=rung.checkpoint, **fields)
+    end = stage.run(context, start=STEPS_PER_EPOCH)
+    assert (end.weights_digest, end.state_digest) == (whole.weights_digest, whole.state_digest)
+    assert numbers(reporter.rows) == numbers(in_one_go.rows)
+    assert rung.weights_digest != end.weights_digest
 
 
 def test_nothing_of_an_interrupted_interval_is_lost(stage, whole, tmp_path: Path):

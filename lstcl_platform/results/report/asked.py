@@ -50,6 +50,9 @@ def sweep_table(study: Study) -> Table:
             fields = {path: value for path, value in case.items() if path != "name"}
             shown = ", ".join(f"{path}: {json_text(value)}" for path, value in mask(fields).items())
             rows.append([text("case"), text(name), text(shown, code=True)])
+        if spec.sweep.halving is not None:
+            rule = json_text(spec.sweep.halving.model_dump(mode="json"))
+            rows.append([text("halving"), text("cells ranked and stopped early"), text(rule, code=True)])
     for cell in study.excluded:
         rows.append([text("left out", tone="muted"), text(cell.name), text(cell.reason)])
     return Table(caption="The sweep", head=["kind", "what", "values or reason"], rows=rows, row_heads=2)

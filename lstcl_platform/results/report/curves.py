@@ -60,7 +60,7 @@ def read_curves(tracker: "Tracker", study: Study, kind: str) -> list[StageCurves
     """Curves of all stages of `kind` that have logged rows."""
     wanted = list(TRAINING[kind]) + (["collapsed", *HEALTH] if kind == "pretrain" else [])
     found = []
-    for key, trials in study.trials_of(kind).items():
+    for key, trials in study.trials_of(kind, "furthest").items():
         run_id = study.stages[key].state.run_id
         if run_id is None:
             continue

@@ -11,7 +11,7 @@ from lstcl_platform.results.compare import BASELINES
 from lstcl_platform.results.drawing import VARIABLES, Drawing, inline_svg, save
 from lstcl_platform.results.paper_figures import result_drawing
 from lstcl_platform.results.published import TITLES
-from lstcl_platform.results.report import asked, bad_videos, classes, curves, ran, reproduce
+from lstcl_platform.results.report import asked, bad_videos, classes, curves, halving, ran, reproduce
 from lstcl_platform.results.report.outcome import cells_table
 from lstcl_platform.results.report.paper_tables import Claim, claims, paper_table
 from lstcl_platform.results.report.predicted import predicted_table
@@ -195,6 +195,13 @@ def _results(study: Study) -> Iterator[Section]:
     if drawing is None:
         lines.append("No trial has finished yet.")
     tables = [] if published is None else [paper_table(comparison, published)]
+    if warning := halving.halving_warning(study):
+        yield Section(
+            anchor="halving",
+            title="Chosen by successive halving",
+            warning=warning,
+            tables=[halving.halving_table(study)],
+        )
     yield Section(
         anchor="results",
         title="Results",

@@ -66,7 +66,7 @@ def stages_table(study: Study) -> Table:
     """One line a stage that has begun."""
     rows = []
     for kind, word in KINDS.items():
-        for key, trials in study.trials_of(kind).items():
+        for key, trials in study.trials_of(kind, "all").items():
             record = study.stages[key]
             state = record.state
             first = trials[0].name

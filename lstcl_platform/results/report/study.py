@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from lstcl_platform.results.compare import Comparison, cell_id, compare_trials
+from lstcl_platform.results.compare import Comparison, compare_trials
 from lstcl_platform.results.settings import with_settings
+from lstcl_platform.specs.cell_names import cell_id
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec, Published
 from lstcl_platform.specs.sweep import Excluded, expand
@@ -62,13 +63,22 @@ class Study:
         """Finished trials."""
         return sum(trial.status == "finished" for trial in self.trials)
 
-    def trials_of(self, kind: str) -> "dict[str, list[TrialResult]]":
-        """Stage key -> the trials that use it, for the stages of `kind` that have begun."""
+    def trials_of(
+        self, kind: str, which: Literal["final", "furthest", "all"] = "final"
+    ) -> "dict[str, list[TrialResult]]":
+        """Stage key -> the trials that use it, for the stages of `kind` that have begun.
+
+        Where successive halving makes several of a trial, `which` takes the one to the end, the one that it has come
+        to, or all.
+        """
         uses: dict[str, list[TrialResult]] = {}
         for trial in self.trials:
-            for stage in trial.stages:
-                if stage.kind == kind and stage.key in self.stages:
-                    uses.setdefault(stage.key, []).append(trial)
+            final = trial.final_stages.get(kind)
+            stages = [stage for stage in trial.stages if stage.kind == kind and stage.key in self.stages]
+            if which == "final":
+                stages = [stage for stage in stages if stage is final]
+            for stage in stages[-1:] if which == "furthest" else stages:
+                uses.setdefault(stage.key, []).append(trial)
         return uses
 
     def cell_name(self, trial: TrialResult) -> str:
