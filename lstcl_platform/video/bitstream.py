@@ -33,6 +33,16 @@ class Bitstream:
         """Whether `is_entry` looks; of other codecs, it believes the container."""
         return self._codec in _SEEN
 
+    @property
+    def hides_some(self) -> bool:
+        """Whether there can be packets that `is_shown` denies."""
+        return self._codec == "vp8"
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether there can be temporal layers above 1."""
+        return self._codec == "hevc"
+
     def is_entry(self, data: memoryview) -> bool:
         """Whether decoding may start at a packet that the container calls a keyframe.
 
@@ -76,11 +86,11 @@ class Bitstream:
 
     def is_shown(self, data: memoryview) -> bool:
         """Whether a packet gives a picture to look at; VP8's alternate references are packets that do not."""
-        return self._codec != "vp8" or bool(data[0] >> 4 & 1)
+        return not self.hides_some or bool(data[0] >> 4 & 1)
 
     def layer(self, data: memoryview) -> int:
         """Temporal layer of an HEVC picture, from 1; 1 for all other codecs."""
-        if self._codec != "hevc":
+        if not self.has_layers:
             return 1
         return max((layer for _, layer in self._hevc_slices(data)), default=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice, pairwise
 
 from av.container import InputContainer
 from av.packet import Packet
@@ -16,6 +17,8 @@ from lstcl_platform.video.opening import open_container
 
 KEPT_BYTES = 64 << 20
 """Packets of a larger stream are not held: after one pass through the file, they are sought and read again."""
+_AT_ONCE = 64
+"""Packets looked at together: one by one, Python takes longer to look than FFmpeg to read them."""
 
 
 class PacketTable:
@@ -40,10 +43,6 @@ class PacketTable:
         """Positions of the packets that the container calls keyframes."""
         self.restarts = False
         """Whether the codec's parameters change inside the stream, outside of the packets' data."""
-        self.reordered = False
-        """Whether a packet is shown before one that precedes it."""
-        self.rewinds = False
-        """Whether decoding times go back: streams were appended to one another, or a clock was set back."""
         self.smallest = KEPT_BYTES
         """Bytes of the smallest packet."""
         self.corrupt = 0
@@ -51,13 +50,15 @@ class PacketTable:
         self.durations: list[int] = []
         """Ticks that each packet is shown for; 0 where the container does not say."""
         self._dts: list[int | None] = []
-        self._last_dts = -(1 << 63)
         self._top_layer = 1
-        size = 0
-        for packet in container.demux(stream):
-            if packet.size:
-                size += packet.size
-                self._add(packet, hold=size <= KEPT_BYTES)
+        self._held_bytes = 0
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        while some := list(islice(packets, _AT_ONCE)):
+            self._add(some)
+        self.reordered = any(_goes_back(one, other) for one, other in pairwise(self.pts))
+        """Whether a packet is shown before one that precedes it."""
+        self.rewinds = any(_goes_back(one, other) for one, other in pairwise(filter(_is_known, self._dts)))
+        """Whether decoding times go back: streams were appended to one another, or a clock was set back."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -99,35 +100,34 @@ class PacketTable:
         layer = self._looks[position][1] if held is None else self._unreferenced_from(held[position])
         return layer > 0 and layer >= self._top_layer
 
-    def _add(self, packet: Packet[VideoStream], *, hold: bool) -> None:
-        position = len(self.pts)
-        self._note_times(packet)
-        self.durations.append(packet.duration or 0)
-        self.corrupt += packet.is_corrupt
-        self.smallest = min(self.smallest, packet.size)
-        if not packet.is_discard and self._bits.is_shown(memoryview(packet)):
-            self.shown.append(position)
-        if packet.is_keyframe:
-            self.keys.append(position)
-            self.restarts = self.restarts or (position > 0 and packet.has_sidedata("new_extradata"))
-        self._top_layer = max(self._top_layer, self._bits.layer(memoryview(packet)))
-        if hold and self._held is not None:
-            self._held.append(packet)
-            return
-        if self._held is not None:
-            self._looks = [self._look(held) for held in self._held]
-            self._held = None
-        self._looks.append(self._look(packet))
+    def _add(self, packets: list[Packet[VideoStream]]) -> None:
+        first, bits = len(self.pts), self._bits
+        sizes = [packet.size for packet in packets]
+        self.smallest = min(self.smallest, *sizes)
+        self.pts += [packet.pts for packet in packets]
+        self._dts += [packet.dts for packet in packets]
+        self.durations += [packet.duration or 0 for packet in packets]
+        self.corrupt += sum(packet.is_corrupt for packet in packets)
+        self.shown += [
+            position
+            for position, packet in enumerate(packets, first)
+            if not packet.is_discard and (not bits.hides_some or bits.is_shown(memoryview(packet)))
+        ]
+        keys = [position for position, packet in enumerate(packets, first) if packet.is_keyframe]
+        self.keys += keys
+        self.restarts |= any(packets[key - first].has_sidedata("new_extradata") for key in keys if key)
+        if bits.has_layers:
+            self._top_layer = max(self._top_layer, *(bits.layer(memoryview(packet)) for packet in packets))
+        self._hold(packets, bytes_more=sum(sizes))
 
-    def _note_times(self, packet: Packet[VideoStream]) -> None:
-        before = self.pts[-1] if self.pts else None
-        if before is not None and packet.pts is not None:
-            self.reordered = self.reordered or packet.pts < before
-        if packet.dts is not None:
-            self.rewinds = self.rewinds or packet.dts < self._last_dts
-            self._last_dts = packet.dts
-        self.pts.append(packet.pts)
-        self._dts.append(packet.dts)
+    def _hold(self, packets: list[Packet[VideoStream]], *, bytes_more: int) -> None:
+        self._held_bytes += bytes_more
+        if self._held is not None:
+            self._held += packets
+            if self._held_bytes <= KEPT_BYTES:
+                return
+            packets, self._held = self._held, None
+        self._looks += [self._look(packet) for packet in packets]
 
     def _look(self, packet: Packet[VideoStream]) -> tuple[bool, int]:
         entry = packet.is_keyframe and self._bits.is_entry(memoryview(packet))
@@ -172,3 +172,11 @@ class PacketTable:
                 if len(missing) < len(feed):
                     break
         raise ValueError("the file has changed while it was read")
+
+
+def _goes_back(time: int | None, next_time: int | None) -> bool:
+    return time is not None and next_time is not None and next_time < time
+
+
+def _is_known(time: int | None) -> bool:
+    return time is not None
