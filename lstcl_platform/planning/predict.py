@@ -48,6 +48,12 @@ class StageForecast:
         """Of `worker_seconds`, those that compute."""
         return self.times.compute.times(self.work.steps * self.placement.workers)
 
+    def core_seconds(self, start_cores: float) -> Span:
+        """Core seconds of all that it does, `start_cores` of them a second while it starts and ends."""
+        times = self.times
+        steps = Span.total([times.compute.times(times.threads), times.decode]).times(times.steps)
+        return Span.total([times.start.times(start_cores), steps, times.end.times(start_cores)])
+
     @property
     def waits_for_data(self) -> bool:
         """Whether decoding is the slower side of a step."""
@@ -135,13 +141,15 @@ class Forecast:
 
     @property
     def wall(self) -> Span:
-        """Seconds of the launch: no less than its longest chain, and than all stages over those that run at once."""
+        """Seconds of the launch: no less than its longest chain takes, all stages over those that run at once, and all
+        their work over the cores that there are."""
         if not self.stages:
             return Span.exactly(0.0)
         everything = Span.total(found.seconds for found in self.stages.values()).times(1 / self.at_once)
         chains = [self._chain(key) for key in self.stages]
-        ends = ("low", "expected", "high")
-        longest = [max(getattr(chain, end) for chain in [everything, *chains]) for end in ends]
+        busy = Span.total(found.core_seconds(self.start_cores) for found in self.stages.values())
+        bounds = [everything, busy.times(1 / self.cluster.capacity.cpus), *chains]
+        longest = [max(getattr(bound, end) for bound in bounds) for end in ("low", "expected", "high")]
         return Span.total([self.launch, Span(*longest)])
 
     @property

@@ -93,6 +93,17 @@ def test_stages_side_by_side_share_the_wall_time_but_a_chain_cannot(predict):
     assert together.wall.expected == pytest.approx(10 + 106 + 216)
 
 
+def test_more_at_once_than_there_are_cores_for_gains_nothing(predict):
+    rates = [rate(kind, device="cpu") for kind in KINDS]
+    graph = graph_of(resources={"max_concurrent_stages": 4}, sweep={"grid": {"finetune.seed": [0, 1, 2, 3]}})
+    two_cores = ClusterSpec(nodes={"here": NodeGroupSpec(cpus=2.0)})
+    found = predict(graph, two_cores, rates=rates)
+    assert found.at_once == 4
+    # 6 of the seconds of each stage start and end it, with 1.25 cores; the rest keeps one busy.
+    busy = 100 + 6 * 1.25 + 4 * (204 + 12 * 1.25)
+    assert found.wall.expected == pytest.approx(10 + busy / 2, rel=1e-3)
+
+
 def test_data_of_unknown_size_is_not_guessed_at():
     data = DataSpec(train="/x/mine", val="/x/val")
     assert size_of("/x/mine", data, {}) is None
