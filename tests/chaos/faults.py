@@ -29,10 +29,10 @@ def terminate(sweep: DisturbedSweep) -> int:
 
 
 def _launch_again(sweep: DisturbedSweep, expected: int) -> int:
-    code = sweep.launched.finish()
-    assert code == expected, sweep.text()[-3000:]
-    assert "go on with: lstcl-platform launch" in sweep.text()
-    assert "Traceback" not in sweep.text()
+    code, text = sweep.launched.finish(), sweep.launched.log.read_text()
+    assert code == expected, text[-3000:]
+    assert "go on with: lstcl-platform launch" in text
+    assert "Traceback" not in text
     sweep.launch()
     return code
 

@@ -31,6 +31,8 @@ FAULTS: Mapping[str, tuple[Mapping[str, Fault], Mapping[str, Fault]]] = {
         {
             "SIGKILL of the Train controller": kill_process("TrainController"),
             "SIGKILL of the stage's driver": kill_process("ImplicitFunc"),
+            "newest checkpoint damaged, a newer one half-written": damage_newest,
+            "SIGTERM to the launcher": terminate,
         },
         {
             "SIGKILL of a decode task": kill_process("MapBatches"),
@@ -41,11 +43,10 @@ FAULTS: Mapping[str, tuple[Mapping[str, Fault], Mapping[str, Fault]]] = {
         {
             "`ray drain-node`, 30 s": drain,
             "a node stands still and wakes up later": cut_off_node,
+            "SIGKILL of the Ray head and its nodes": kill_head,
         },
         {},
     ),
-    "head": ({"SIGTERM to the launcher": terminate, "SIGKILL of the Ray head and its nodes": kill_head}, {}),
-    "checkpoints": ({"newest checkpoint damaged, a newer one half-written": damage_newest}, {}),
 }
 """Sweeps, and what is done to each: faults that end the attempt, and faults that it outlives."""
 
