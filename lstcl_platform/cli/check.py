@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,6 +10,7 @@ from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, default_manifest,
 from lstcl_platform.cli.launch import AddressOption
 
 if TYPE_CHECKING:
+    from lstcl_platform.storage.places import Place
     from lstcl_platform.video.manifest import Manifest
 
 EXIT_BAD_VIDEOS = 1
@@ -18,9 +18,11 @@ _SHOWN = 50
 
 
 def check(
-    source: Annotated[Path, typer.Argument(help=f"{SOURCE_HELP} Or a manifest (Parquet).")],
+    source: Annotated[
+        str, typer.Argument(help=f"{SOURCE_HELP} Or a manifest (Parquet). A path, or a URI (s3://, gs://).")
+    ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -37,8 +39,11 @@ def check(
     when all videos are sound, 1 when some are not, 2 when SOURCE is wrong.
     """
     from lstcl_platform.orchestration.check import check_videos
+    from lstcl_platform.storage.places import place_of
 
-    target = output or (source if source.suffix.lower() == ".parquet" else default_manifest(source))
+    place = place_of(source)
+    named = place if place.suffix.lower() == ".parquet" else None
+    target = place_of(output) if output else named or default_manifest(place)
     with progress_bar(f"Checking {source}") as progress:
         manifest = check_videos(source, address=address, videos=videos, progress=progress)
     manifest.save(target)
@@ -50,7 +55,7 @@ def check(
         raise typer.Exit(EXIT_BAD_VIDEOS)
 
 
-def _report(manifest: "Manifest", target: Path) -> dict[str, object]:
+def _report(manifest: "Manifest", target: "Place") -> dict[str, object]:
     from lstcl_platform.video.soundness import kind_of
 
     bad = [{"path": p, "kind": kind_of(problem), "problem": problem} for p, problem in manifest.problems]
@@ -65,7 +70,7 @@ def _report(manifest: "Manifest", target: Path) -> dict[str, object]:
     }
 
 
-def _print_report(manifest: "Manifest", target: Path) -> None:
+def _print_report(manifest: "Manifest", target: "Place") -> None:
     from rich.table import Table
 
     from lstcl_platform.cli.results import make_console

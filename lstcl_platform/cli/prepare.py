@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -22,9 +21,12 @@ Preset = Literal[
 
 
 def prepare(
-    source: Annotated[Path, typer.Argument(help=SOURCE_HELP)],
+    source: Annotated[str, typer.Argument(help=f"{SOURCE_HELP} A path, or a URI (s3://, gs://).")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the prepared dataset: new, or to go on with.")
+        str,
+        typer.Option(
+            "--output", "-o", help="Folder of the prepared dataset, as path or URI: new, or to go on with."
+        ),
     ],
     short_side: Annotated[
         int, typer.Option(min=16, help="Pixels of the shorter edge; smaller videos keep theirs.")
@@ -50,6 +52,7 @@ def prepare(
     interruption. Exit code: 0 when all videos are prepared, 1 when some cannot be, 2 when the input is wrong.
     """
     from lstcl_platform.orchestration.transcode import prepare_videos
+    from lstcl_platform.storage.places import place_of
     from lstcl_platform.video.transcoding import TranscodeSettings
 
     settings = TranscodeSettings(
@@ -58,8 +61,8 @@ def prepare(
     numbers = parse_numbers("--strides", strides)
     with progress_bar(f"Preparing {source}") as progress:
         prepared = prepare_videos(
-            source,
-            output,
+            place_of(source),
+            place_of(output),
             settings=settings,
             strides=numbers,
             frames=frames,

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def show(
     source: Annotated[
-        Path, typer.Argument(metavar="VIDEO|MANIFEST", help="Video file, or manifest (Parquet).")
+        str,
+        typer.Argument(
+            metavar="VIDEO|MANIFEST",
+            help="Video file, or manifest (Parquet): a path, or a URI (s3://, gs://).",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write: .png, .pdf or .svg.")],
     spec: Annotated[
@@ -38,7 +42,9 @@ def show(
     file are those of row 0.
     """
     pretrain, model, data = _settings(spec, overrides or ())
-    path, video = _video(source, row)
+    from lstcl_platform.storage.places import place_of
+
+    path, video = _video(place_of(source), row)
     if video.problem is not None:
         raise UserError(f"{path}: {video.problem}")
     from lstcl_platform.results.contact_sheet import draw_sheet, views_of
@@ -76,7 +82,7 @@ def _settings(
     return first.pretrain, first.model, first.data
 
 
-def _video(source: Path, row: int | None) -> "tuple[Place, VideoRow]":
+def _video(source: "Place", row: int | None) -> "tuple[Place, VideoRow]":
     from dataclasses import asdict
 
     from lstcl_platform.video.indexing import manifest_of

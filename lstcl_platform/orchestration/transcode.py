@@ -1,16 +1,21 @@
 """A dataset transcoded once for fast access to its clips, on all CPUs of a cluster through Ray Data."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lstcl_platform import storage
 from lstcl_platform.orchestration.cluster import connected
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place, place_of
 from lstcl_platform.video.layouts.listing import Listing
 from lstcl_platform.video.preparing import Job, claim, copy_annotations, is_done, plan_copy, transcode_guarded
 from lstcl_platform.video.sources import list_videos
@@ -19,6 +24,8 @@ from lstcl_platform.video.transcoding import Transcoded, TranscodeSettings
 
 _BATCH = 8
 """Videos a task: enough that starting its process (half a second) does not show."""
+_REQUESTS = 16
+"""Files that are asked about at a time."""
 _MEASURED = 8
 _ROUNDS = 5
 
@@ -58,8 +65,8 @@ class Prepared:
 
 
 def prepare_videos(
-    source: Path,
-    out: Path,
+    source: Place,
+    out: Place,
     *,
     settings: TranscodeSettings,
     strides: Sequence[int],
@@ -76,8 +83,8 @@ def prepare_videos(
         settings: of the encoder; those of an earlier call must be equal.
         strides: clips of the measured samples.
         frames: frames a clip.
-        address: Ray cluster (`auto` or HOST:PORT), whose nodes see both folders under the same paths; None starts a
-            local one.
+        address: Ray cluster (`auto` or HOST:PORT), whose nodes see both folders under the same paths or URIs; None
+            starts a local one.
         videos: folder of the videos of an annotation, where they do not lie near it.
         progress: called with (videos done, videos in all).
 
@@ -90,35 +97,54 @@ def prepare_videos(
         )
     listing = list_videos(source, videos=videos)
     jobs = plan_copy(listing, out)
-    assert isinstance(listing.root, Path)  # `plan_copy` refuses others
     claim(out, root=listing.root, settings=settings)
-    open_jobs = [row for row, job in enumerate(jobs) if not is_done(job)]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        open_jobs = [row for row, done in enumerate(pool.map(is_done, jobs)) if not done]
     problems = {
         row: done.problem
         for row, done in _run(jobs, open_jobs, settings, address=address, progress=progress).items()
         if done.problem is not None
     }
     dataset = copy_annotations(source, listing, out)
-    pairs = [(Path(job.source), Path(job.target)) for row, job in enumerate(jobs) if row not in problems]
+    pairs = [
+        (place_of(job.source), place_of(job.target)) for row, job in enumerate(jobs) if row not in problems
+    ]
     measured = _evenly_picked(pairs)
     before = after = None
     if measured:
-        before, after = measure_speed_up(measured, strides=strides, frames=frames, rounds=_ROUNDS)
+        with TemporaryDirectory() as folder:
+            here = [(_fetched(old, folder), _fetched(new, folder)) for old, new in measured]
+            before, after = measure_speed_up(here, strides=strides, frames=frames, rounds=_ROUNDS)
     return Prepared(
         dataset=str(dataset),
         videos=len(jobs),
         found=len(jobs) - len(open_jobs),
         written=len(open_jobs) - len(problems),
         problems=_named(listing, problems),
-        bytes_before=sum(old.stat().st_size for old, _ in pairs),
-        bytes_after=sum(new.stat().st_size for _, new in pairs),
+        bytes_before=_bytes([old for old, _ in pairs]),
+        bytes_after=_bytes([new for _, new in pairs]),
         rate_before=before,
         rate_after=after,
         measured=len(measured),
     )
 
 
-def _evenly_picked(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+def _bytes(places: Sequence[Place]) -> int:
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return sum(pool.map(lambda place: place.stat().st_size, places))
+
+
+def _fetched(place: Place, folder: str) -> Path:
+    """A local file with the content of `place`: what is measured is decoding."""
+    if isinstance(place, Path):
+        return place
+    handle, name = mkstemp(suffix=place.suffix, dir=folder)
+    os.close(handle)
+    storage.download(place.uri, Path(name))
+    return Path(name)
+
+
+def _evenly_picked(pairs: list[tuple[Place, Place]]) -> list[tuple[Place, Place]]:
     picks = np.unique(np.linspace(0, len(pairs) - 1, min(_MEASURED, len(pairs))).round().astype(int))
     return [pairs[pick] for pick in picks.tolist()]
 

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
+from lstcl_platform import storage
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.storage.places import Place, place_of
 from lstcl_platform.video.guarded import answer_lines, guarded_answers
 from lstcl_platform.video.layouts.listing import Listing
 from lstcl_platform.video.transcoding import Transcoded, TranscodeSettings, transcode
@@ -24,24 +25,21 @@ _SERVE = "from lstcl_platform.video.preparing import serve; serve()"
 
 @dataclass(frozen=True)
 class Job:
-    """A video to transcode: absolute paths."""
+    """A video to transcode: absolute paths or URIs."""
 
     source: str
     target: str
 
 
-def plan_copy(listing: Listing, out: Path) -> list[Job]:
+def plan_copy(listing: Listing, out: Place) -> list[Job]:
     """Where each video goes: its path below the root, ending in `.mp4`.
 
     Raises:
         UserError: a video lies outside the root, two get the same name, or `out` lies among the videos.
     """
-    if not isinstance(listing.root, Path):
-        raise UserError(
-            f"{listing.root}: is in an object store; `data prepare` reads from a folder and writes to one"
-        )
     root, folder = listing.root.resolve(), out.resolve()
-    if folder.is_relative_to(root) or root.is_relative_to(folder):
+    near = (f"{root}/", f"{folder}/")
+    if near[0].startswith(near[1]) or near[1].startswith(near[0]):
         raise UserError(
             f"{out}: lies inside the folder of the videos, {root}, or around it; name another folder"
         )
@@ -64,7 +62,7 @@ def prepared_path(path: str) -> str:
     return PurePosixPath(path).with_suffix(".mp4").as_posix()
 
 
-def claim(out: Path, *, root: Path, settings: TranscodeSettings) -> None:
+def claim(out: Place, *, root: Place, settings: TranscodeSettings) -> None:
     """Make `out`, or find that it was begun with the same settings from videos in the same folder.
 
     Raises:
@@ -82,18 +80,18 @@ def claim(out: Path, *, root: Path, settings: TranscodeSettings) -> None:
         if other:
             raise UserError(f"{out}: was prepared with {', '.join(other)}; name another folder or remove it")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or storage.list_names(str(out))):
         raise UserError(f"{out}: exists and holds no prepared videos; name an empty or a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(record, json.dumps(wanted, indent=1))
+    storage.write_bytes(str(record), json.dumps(wanted, indent=1).encode())
 
 
 def is_done(job: Job) -> bool:
     """Whether the target is there and no older than its source; a file is there only when it was verified."""
     try:
-        return os.stat(job.target).st_mtime_ns >= os.stat(job.source).st_mtime_ns
+        target, source = place_of(job.target).stat(), place_of(job.source).stat()
     except FileNotFoundError:
         return False
+    return target.st_mtime_ns >= source.st_mtime_ns
 
 
 def transcode_guarded(jobs: Sequence[Job], settings: TranscodeSettings) -> Iterator[Transcoded]:
@@ -109,10 +107,9 @@ def serve() -> None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    source, target = (Path(request["job"][name]) for name in ("source", "target"))
+    source, target = (place_of(request["job"][name]) for name in ("source", "target"))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
+        storage.delete_tree(str(target))
         done = transcode(source, target, TranscodeSettings(**request["settings"]))
     except Exception as error:
         # Whatever it is, the child must say so: to die would be taken for the video's fault.
@@ -120,7 +117,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     return asdict(done)
 
 
-def copy_annotations(source: Path, listing: Listing, out: Path) -> Path:
+def copy_annotations(source: Place, listing: Listing, out: Place) -> Place:
     """Give `out` what the source has beside its videos; returns what names the prepared dataset.
 
     Annotations of published datasets find videos by name and are copied. A CSV of `path,label` is written anew, with
@@ -133,17 +130,10 @@ def copy_annotations(source: Path, listing: Listing, out: Path) -> Path:
         rows = [(prepared_path(video.path), video.label_name) for video in listing.videos]
         text = io.StringIO(newline="")
         csv.writer(text).writerows([("path", "label"), *rows])
-        _write(target, text.getvalue())
+        storage.write_bytes(str(target), text.getvalue().encode())
         return target
     first = listing.annotations[0].parent
     folder = out / first.name if source.name.partition("#")[0] == first.name else out
-    folder.mkdir(exist_ok=True)
     for file in listing.annotations:
-        (folder / file.name).write_bytes(file.read_bytes())
+        storage.write_bytes(str(folder / file.name), file.read_bytes())
     return out / source.name
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)

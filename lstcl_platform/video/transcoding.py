@@ -8,7 +8,7 @@ tags are kept, audio and the shape of non-square pixels, which decoding ignores,
 from __future__ import annotations
 
 import io
-import os
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -20,6 +20,8 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from lstcl_platform import storage
+from lstcl_platform.storage.places import Place
 from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.probe import probe
 from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
@@ -73,7 +75,7 @@ class EncodeError(Exception):
     """A sound video could not be encoded: no verdict about the video."""
 
 
-def transcode(source: Path, target: Path, settings: TranscodeSettings) -> Transcoded:
+def transcode(source: Place, target: Place, settings: TranscodeSettings) -> Transcoded:
     """Encode `source` into `target`, which appears whole and verified, or not at all.
 
     The source is judged as `probe(source, thorough=True)` judges it, in the same pass.
@@ -99,17 +101,14 @@ def transcode(source: Path, target: Path, settings: TranscodeSettings) -> Transc
     if problem is not None:
         return Transcoded(problem=problem)
     content = buffer.getvalue()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    try:
-        with open_video(partial) as written:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / target.name
+        made.write_bytes(content)
+        with open_video(made) as written:
             found = _seconds(written)
-        if found != times:
-            partial.unlink()
-            return Transcoded(problem=_difference(times, found))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    if found != times:
+        return Transcoded(problem=_difference(times, found))
+    storage.write_bytes(str(target), content)
     return Transcoded(frames=len(times), size_bytes=len(content))
 
 

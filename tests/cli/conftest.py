@@ -1,6 +1,9 @@
 import pytest
 
 from tests.helpers.trained import TrainedStudy, make_trained_study
+from tests.storage.conftest import bucket, s3, s3_server
+
+__all__ = ["bucket", "s3", "s3_server", "trained_study"]
 
 
 @pytest.fixture(scope="session")

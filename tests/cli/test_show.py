@@ -1,6 +1,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from lstcl_platform import storage
 from lstcl_platform.cli.main import app
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.video.indexing import index_videos
@@ -53,3 +54,13 @@ def test_wrong_input_is_named(study, tmp_path):
         assert isinstance(refused.exception, UserError), arguments
         assert message in str(refused.exception)
     assert not sheet.exists()
+
+
+def test_a_video_in_a_bucket_has_the_sheet_of_the_same_file(study, s3, bucket, tmp_path):
+    folder, spec, _ = study
+    video = folder / "train" / "jump" / "00.mp4"
+    storage.write_bytes(f"{bucket}/00.mp4", video.read_bytes())
+    for number, source in enumerate((video, f"{bucket}/00.mp4")):
+        done = show(source, "--spec", spec, "-o", tmp_path / f"{number}.png")
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()

@@ -105,7 +105,7 @@ def test_bad_videos_get_their_problem_and_a_full_disk_is_a_failure(tmp_path, mon
     assert not (tmp_path / "out" / "a" / "bad.mp4").exists()
     assert (done.frames, done.problem, done.failure) == (10, None, None)
     assert failed.problem is None
-    assert "FileExistsError" in failed.failure
+    assert "NotADirectoryError" in failed.failure
     monkeypatch.setattr(
         preparing, "_SERVE", "import os; print('ready', flush=True); input(); os.kill(os.getpid(), 11)"
     )

@@ -1,14 +1,23 @@
 """Videos and manifests in an object store: the same frames and digests as on disk, and outages told from damage."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lstcl_platform import storage
 from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import objects, range_file
-from lstcl_platform.video import demuxing, opening, reading
+from lstcl_platform.storage.places import place_of
+from lstcl_platform.video import demuxing, guarded_probe, opening, reading
 from lstcl_platform.video.decoding import DecodeError, read_frames
+from lstcl_platform.video.guarded_probe import guarded_probes
 from lstcl_platform.video.indexing import index_videos, open_manifest
 from lstcl_platform.video.manifest import Manifest
+from lstcl_platform.video.preparing import claim, copy_annotations, is_done, plan_copy, transcode_guarded
+from lstcl_platform.video.sources import list_videos
+from lstcl_platform.video.transcoding import TranscodeSettings
 from tests.helpers.s3 import BUCKET
 from tests.helpers.videos import make_video
 
@@ -152,3 +161,48 @@ def test_storage_that_goes_away_while_a_video_is_read_is_told_as_that(remote, s3
             read_frames(f"{remote}/jump/a.mp4", [39])
     finally:
         s3.throttle = 0
+
+
+def test_every_frame_of_a_remote_video_is_checked_and_storage_that_is_away_is_no_fault_of_it(
+    folder, remote, s3, monkeypatch
+):
+    names = ("jump/a.mp4", "run/e.mp4", "run/none.mp4")
+    there = list(guarded_probes([place_of(f"{remote}/{name}") for name in names]))
+    here = list(guarded_probes([folder / name for name in names]))
+    assert [replace(probe, modified_ns=0) for probe in there] == [
+        replace(probe, modified_ns=0) for probe in here
+    ]
+    assert [probe.problem is None for probe in there] == [True, False, False]
+    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.2)
+    s3.throttle = 10**6
+    try:
+        away = guarded_probe._answer(f"{remote}/jump/a.mp4")
+    finally:
+        s3.throttle = 0
+    child = f"print('ready', flush=True); input(); print({json.dumps(away)!r}, flush=True)"
+    monkeypatch.setattr(guarded_probe, "_SERVE", child)
+    with pytest.raises(StorageError, match=r"jump/a\.mp4: the storage does not answer"):
+        list(guarded_probes([place_of(f"{remote}/jump/a.mp4")]))
+
+
+def test_a_dataset_in_a_bucket_is_prepared_there_and_gone_on_with(folder, remote, bucket, s3):
+    settings, out = TranscodeSettings(short_side=32), place_of(f"{bucket}/prepared")
+    csv = place_of(f"{remote}/list.csv")
+    storage.write_bytes(csv.uri, b"path,label\njump/a.mp4,x\nrun/e.mp4,y\n")
+    listing = list_videos(csv)
+    claim(out, root=listing.root, settings=settings)
+    jobs = plan_copy(listing, out)
+    assert not any(map(is_done, jobs))
+    done, bad = transcode_guarded(jobs, settings)
+    assert (done.frames, done.problem, done.failure) == (40, None, None)
+    assert bad.problem.startswith("unreadable")
+    assert [is_done(job) for job in jobs] == [True, False]
+    prepared = copy_annotations(csv, listing, out)
+    first = list_videos(prepared).videos[0]
+    assert (first.path, first.label_name) == ("jump/a.mp4", "x")
+    assert index_videos(prepared).row(0).height == 32
+    claim(out, root=listing.root, settings=settings)
+    with pytest.raises(UserError, match=r"was prepared with short_side 32"):
+        claim(out, root=listing.root, settings=TranscodeSettings())
+    with pytest.raises(UserError, match="inside the folder of the videos"):
+        plan_copy(list_videos(remote), place_of(f"{remote}/out"))

@@ -2,6 +2,7 @@ import av
 import numpy as np
 import pytest
 
+from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.video.decoding import read_frames
 from lstcl_platform.video.probe import probe
 from lstcl_platform.video.reading import open_video
@@ -90,5 +91,5 @@ def test_what_does_not_decode_is_named_and_not_written(tmp_path):
 
 def test_a_full_disk_is_no_verdict_about_the_video(tmp_path):
     source = make_video(tmp_path / "in.mp4", frames=10)
-    with pytest.raises(OSError, match="No such file"):
-        transcode(source, tmp_path / "nowhere" / "out.mp4", SMALL)
+    with pytest.raises(StorageError, match="cannot be written"):
+        transcode(source, tmp_path / "in.mp4" / "out.mp4", SMALL)
