@@ -61,6 +61,13 @@ def test_without_a_rate_operations_and_assumptions_make_a_guess(predict):
         predict(graph_of(), cluster_of(), rates=[])
 
 
+def test_the_speed_of_another_device_says_nothing_but_its_decoding_does(predict):
+    rates = [rate(kind, device="Other GPU", decode_seconds=2.0) for kind in KINDS]
+    found = predict(graph_of(), cluster_of(peak_tflops=100.0), rates=rates)
+    assert found.totals().bases == {"guess": 3}
+    assert found.totals().decode_hours.expected == pytest.approx(2 * (1000 + 2000 + 40) / 3600)
+
+
 def test_the_peak_that_the_study_states_does_for_a_guess_too(predict):
     stated = predict(graph_of(resources={"peak_tflops": 100.0}), cluster_of(), rates=[])
     described = predict(graph_of(), cluster_of(peak_tflops=100.0), rates=[])
@@ -73,6 +80,7 @@ def test_decoding_that_is_too_slow_is_named_with_the_cores_that_would_do(predict
     assert found.bottleneck == "decode"
     assert found.balance == pytest.approx(10.0)  # 10 videos a second of a core second each
     assert found.cores_a_worker == pytest.approx(4.0)
+    assert seconds(found)["pretrain"].expected == pytest.approx(5 + 250 + 1)
     assert found.totals().decode_hours.expected == pytest.approx((1000 + 2000 + 40) / 3600)
 
 
