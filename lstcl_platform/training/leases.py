@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -144,11 +145,14 @@ class Lease:
             return False
 
     def release(self) -> None:
-        """End it: the next who asks has it at once."""
+        """End it: the next who asks has it at once, or once it is silent, should storage be away or full."""
         with self._lock:
             if not self._lost:
                 self._lost = True
-                self._write(released=True)
+                with suppress(
+                    OSError
+                ):  # how the stage ended is recorded, and the launch must not die of this
+                    self._write(released=True)
 
     def _write(self, *, released: bool) -> None:
         record = _Record(

@@ -1,6 +1,9 @@
-"""A file's bytes as a bad disk or a broken copy may give them back."""
+"""A file's bytes as a bad disk or a broken copy may give them back, and a disk that takes no more of them."""
 
 import random
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def damaged(whole: bytes, *, flips: int) -> list[bytes]:
@@ -11,3 +14,14 @@ def damaged(whole: bytes, *, flips: int) -> list[bytes]:
         at, bit = draw.randrange(len(whole)), draw.randrange(8)
         found.append(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
     return found
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a full disk looks like to a process: its writes beyond `size` bytes of a file fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,8 +1,5 @@
 """Checkpoints written beside training: what is saved is the state at that step, and nothing that fails is lost."""
 
-import resource
-from contextlib import contextmanager
-
 import pytest
 import torch
 
@@ -11,20 +8,10 @@ from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage import objects
 from lstcl_platform.training.checkpoint_writer import CheckpointWriter
 from lstcl_platform.training.checkpoints import load_checkpoint, newest_good, next_attempt
+from tests.helpers.damage import files_of_at_most
 from tests.training.stages import Recorder, StageUnderTest, stage_context
 
 PRETRAIN = StageUnderTest("pretrain")
-
-
-@contextmanager
-def files_of_at_most(size: int):
-    """What a full disk looks like to a process: its writes beyond `size` bytes of a file fail."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class FillsTheDisk(Recorder):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lstcl_platform.training.leases import Leases, current_holder, this_launch
+from tests.helpers.damage import files_of_at_most
 
 LONG = 1000.0
 """Lifetime that does not end within a test."""
@@ -113,3 +114,14 @@ def test_a_lease_from_long_ago_is_not_waited_for(stage: str):
         fields = json.loads(path.read_text())
         path.write_text(json.dumps(fields | {"renewed_at": fields["renewed_at"] - 11 * LONG}))
         assert ours.take(stage) is None
+
+
+def test_a_full_disk_does_not_keep_a_launch_from_giving_back(stage: str):
+    with launch_of("a") as holder, launch_of("b", seconds=0.3) as other:
+        assert holder.take(stage) is None
+        with files_of_at_most(10):
+            holder.release(stage)
+            assert not holder.holds(stage)
+        deadline = time.monotonic() + 30
+        while other.take(stage) is not None:
+            assert time.monotonic() < deadline
