@@ -221,7 +221,8 @@ def forecast(
     found: dict[str, StageForecast] = {}
     unknown: list[Stage] = []
     for stage in todo:
-        work = work_of(stage, sizes, checkpoint)
+        done = max((graph.stages[key].until or 0 for key in stage.earlier), default=0)
+        work = work_of(stage, sizes, checkpoint, epochs_done=done)
         if work is None:
             unknown.append(stage)
             continue

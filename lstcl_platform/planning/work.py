@@ -120,14 +120,16 @@ class StageWork:
         return sum(trained_bytes(self.stage)) + self.tested * (4.0 * self.classes + 80)
 
 
-def work_of(stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec) -> StageWork | None:
-    """Work of `stage`; None if the size of its data is not known."""
+def work_of(
+    stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec, *, epochs_done: int = 0
+) -> StageWork | None:
+    """Work of `stage`, of which an earlier rung has done some epochs; None if the size of its data is not known."""
     data, testing = stage.spec.data, stage.kind in TESTS
     train = size_of(data.pretraining if stage.kind == "pretrain" else data.train, data, sizes)
     val = size_of(data.val, data, sizes)
     if train is None or (val is None and testing):
         return None
-    steps, batch, an_epoch = _steps(stage, train, val)
+    steps, batch, an_epoch = _steps(stage, train, val, epochs_done=epochs_done)
     videos = (val.videos if val else 0) + (train.videos if stage.kind == "probe" else 0)
     return StageWork(
         stage=stage,
@@ -140,7 +142,7 @@ def work_of(stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointS
     )
 
 
-def _steps(stage: Stage, train: DataSize, val: DataSize | None) -> tuple[int, int, int]:
+def _steps(stage: Stage, train: DataSize, val: DataSize | None, *, epochs_done: int) -> tuple[int, int, int]:
     """Steps, videos a step, and steps an epoch."""
     spec = stage.spec
     if stage.kind == "pretrain":

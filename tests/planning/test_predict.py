@@ -112,6 +112,14 @@ def test_more_at_once_than_there_are_cores_for_gains_nothing(predict):
     assert found.wall.expected == pytest.approx(10 + busy / 2, rel=1e-3)
 
 
+def test_rungs_of_successive_halving_share_the_epochs_of_one_finetuning(predict):
+    """After epochs 5 and 10 of 20; 10 steps of a second each are an epoch."""
+    halving = {"grid": {"finetune.stride": [2, 4]}, "halving": {"after_epochs": [5, 10]}}
+    found = predict(graph_of(sweep=halving), cluster_of())
+    tuned = [each.work.steps for each in found.stages.values() if each.stage.kind == "finetune"]
+    assert tuned == 2 * [50, 50, 100]
+
+
 def test_data_of_unknown_size_is_not_guessed_at():
     data = DataSpec(train="/x/mine", val="/x/val")
     assert size_of("/x/mine", data, {}) is None
