@@ -15,6 +15,7 @@ from lstcl_platform.training.step_bench import PARTS, BenchStep, StepSetup, benc
 from lstcl_platform.training.step_memory import peak_memory
 from lstcl_platform.training.step_numerics import step_numerics
 from lstcl_platform.training.step_peers import build_peer, missing_peer
+from tests.helpers.memory import hold
 
 SIZES = {"projector_hidden": 16, "predictor_hidden": 16, "output_dim": 8}
 SETUP = StepSetup(
@@ -62,13 +63,6 @@ def test_a_peer_that_is_not_there_is_named():
     assert missing_peer(joint) == "transformers has no attention: joint"
     with pytest.raises(UserError, match="attention: joint"):
         build_peer(joint)
-
-
-def hold(mebibytes):
-    """A work that takes so much and lets it go."""
-    yield
-    held = torch.ones(mebibytes * 2**20, dtype=torch.uint8)
-    assert held[-1] == 1
 
 
 def test_memory_counts_what_work_takes_and_no_more():

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_worker_keeps_its_memory_and_leaves_no_file_open(tmp_path):
     for number in range(3):
-        make_video(tmp_path / "videos" / f"{number}.mp4", frames=60, side=48, seed=number)
+        make_video(tmp_path / "videos" / f"{number}.mp4", frames=40, side=32, seed=number)
     arguments = [tmp_path / "videos", "--samples", "1000", "--size", "32"]
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "decode_memory.py", *map(str, arguments)],

@@ -39,14 +39,15 @@ def ref(samples, name):
     return SampleRef(samples, NAMES.index(name), 3)
 
 
-def test_each_failure_is_named_and_the_next_sample_is_read(samples):
+def test_each_failure_is_named_and_sound_and_healed_samples_are_read(samples):
     kept = Kept()
     with GuardedReads(kept, PATIENCE) as read:
-        for name, problem in (
-            ("crash", "crashes the decoder: its process ended with -11"),
-            ("hang", "hangs the decoder: no result in 6"),
-            ("torn", "Invalid data"),
+        for name, failures, problem in (
+            ("crash", 2, "crashes the decoder: its process ended with -11"),
+            ("hang", 1, "hangs the decoder: no result in 6"),
+            ("torn", 2, "Invalid data"),
         ):
+            read._patience = replace(PATIENCE, failures=failures)  # each lost child costs seconds to replace
             with pytest.raises(DecodeError, match=problem):
                 read(ref(samples, name))
             assert problem in kept.found[NAMES.index(name), 3]
@@ -54,6 +55,11 @@ def test_each_failure_is_named_and_the_next_sample_is_read(samples):
         kept.found[NAMES.index("fine"), 3] = "settled before"
         with pytest.raises(DecodeError, match="settled before"):
             read(ref(samples, "fine"))
+        kept.found.clear()
+        healed = samples.file(0).parents[1] / HEALED
+        healed.touch()
+        assert read(ref(samples, "crash"))["short"].shape == (4, 16, 16, 3)
+        healed.unlink()
     here = samples.draw(NAMES.index("fine"), 3)
     assert got.keys() == here.keys()
     for name, value in here.items():
@@ -90,11 +96,3 @@ def test_storage_that_does_not_answer_is_no_fault_of_the_video(samples):
     with reads as read, pytest.raises(StorageError, match="cannot be read through"):
         read(SampleRef(stuck, NAMES.index("hang"), 0))
     assert not kept.found
-
-
-def test_samples_are_good_again_when_their_videos_are(samples):
-    with GuardedReads(Kept(), PATIENCE) as read:
-        healed = samples.file(0).parents[1] / HEALED
-        healed.touch()
-        assert read(ref(samples, "crash"))["short"].shape == (4, 16, 16, 3)
-        healed.unlink()
