@@ -80,7 +80,10 @@ def _of_launcher(gcs_address: str) -> Mapping[str, Any] | None:
         words = process.info["cmdline"] or []
         named = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
         if named.get("--gcs-address") == gcs_address and "--autoscaling-config" in named:
-            config: Mapping[str, Any] = yaml.safe_load(Path(named["--autoscaling-config"]).read_text())
+            file = Path(
+                named["--autoscaling-config"]
+            ).expanduser()  # as `ray up` names it, ~/ray_bootstrap_config.yaml
+            config: Mapping[str, Any] = yaml.safe_load(file.read_text())
             return config
     return None
 

@@ -54,13 +54,18 @@ def test_nodes_that_came_are_not_counted_twice():
     assert (alone.max_cpus, alone.node_cpus, alone.can_grow) == (4, 4, False)
 
 
-def test_the_autoscaler_of_this_cluster_is_found_among_those_of_this_machine(tmp_path):
-    """By its arguments, which are those that Ray gives it."""
+def test_the_autoscaler_of_this_cluster_is_found_among_those_of_this_machine(tmp_path, monkeypatch):
+    """By its arguments, which are those that Ray gives it: the file is named as on the command line of `ray start`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     config = {"head_node_type": "head", "max_workers": 2, "available_node_types": {}}
     groups_of = {"head": {"resources": {"CPU": 8}}, "worker": {"resources": {"CPU": 4}, "max_workers": 3}}
     file = tmp_path / "autoscaling.yaml"
     file.write_text(yaml.safe_dump(config | {"available_node_types": groups_of}))
-    arguments = ["--logs-dir=/nowhere", "--gcs-address=10.1.2.3:6379", f"--autoscaling-config={file}"]
+    arguments = [
+        "--logs-dir=/nowhere",
+        "--gcs-address=10.1.2.3:6379",
+        "--autoscaling-config=~/autoscaling.yaml",
+    ]
     with subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE) as monitor:
         try:
             assert nodes_to_come("10.1.2.3:6379") == (Nodes(cpus=4, gpus=0, decodes=False, count=2),)
