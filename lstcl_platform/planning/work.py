@@ -153,7 +153,8 @@ def _steps(stage: Stage, train: DataSize, val: DataSize | None, *, epochs_done: 
         chosen = spec.finetune.labels_per_class
         videos = train.videos if chosen is None else min(train.videos, chosen * train.classes)
         epoch = max(1, videos // spec.finetune.batch_size)
-        return epoch * (stage.until or spec.finetune.epochs), spec.finetune.batch_size, epoch
+        epochs = (stage.until or spec.finetune.epochs) - epochs_done
+        return epoch * epochs, spec.finetune.batch_size, epoch
     assert val is not None
     videos = val.videos + (train.videos if stage.kind == "probe" else 0)
     batch = min(spec.resources.evaluate_batch_size * spec.resources.workers, videos)
