@@ -38,8 +38,9 @@ def plan_copy(listing: Listing, out: Place) -> list[Job]:
         UserError: a video lies outside the root, two get the same name, or `out` lies among the videos.
     """
     root, folder = listing.root.resolve(), out.resolve()
-    near = (f"{root}/", f"{folder}/")
-    if near[0].startswith(near[1]) or near[1].startswith(near[0]):
+    # A CSV names each of its videos, so that copies below its folder are not taken for videos of the set.
+    searched = not listing.annotations or listing.classes is not None
+    if f"{root}/".startswith(f"{folder}/") or (searched and f"{folder}/".startswith(f"{root}/")):
         raise UserError(
             f"{out}: lies inside the folder of the videos, {root}, or around it; name another folder"
         )
@@ -49,6 +50,8 @@ def plan_copy(listing: Listing, out: Place) -> list[Job]:
         path = PurePosixPath(video.path)
         if path.is_absolute() or ".." in path.parts:
             raise UserError(f"{video.path}: lies outside {listing.root}, so it has no place in {out}")
+        if f"{root / video.path}".startswith(f"{folder}/"):
+            raise UserError(f"{out}: holds {video.path}, a video of {listing.root}; name another folder")
         target = prepared_path(video.path)
         if target in taken:
             raise UserError(f"{listing.root}: {taken[target]} and {video.path} would both become {target}")

@@ -1,5 +1,7 @@
 import os
 
+from pathlib import Path
+
 import pytest
 
 from lstcl_platform.specs.errors import UserError
@@ -66,6 +68,13 @@ def test_videos_that_have_no_place_are_refused(tmp_path):
     for folder in ("in/out", "."):
         with pytest.raises(UserError, match="inside the folder of the videos"):
             plan_copy(listing, tmp_path / folder)
+    (tmp_path / "in" / "list.csv").write_text("a/x.mp4,0\n")
+    listed = list_videos(tmp_path / "in" / "list.csv")
+    assert [Path(job.target) for job in plan_copy(listed, tmp_path / "in" / "out")] == [
+        tmp_path / "in/out/a/x.mp4"
+    ], "a CSV names its videos, so copies may lie below its folder"
+    with pytest.raises(UserError, match=r"holds a/x\.mp4, a video of"):
+        plan_copy(listed, tmp_path / "in" / "a")
     (tmp_path / "in" / "list.csv").write_text("../other.mp4,0\n")
     with pytest.raises(UserError, match="lies outside"):
         plan_copy(list_videos(tmp_path / "in" / "list.csv"), tmp_path / "out")
