@@ -102,12 +102,13 @@ def outcome(
 
 
 @pytest.mark.parametrize("group", FAULTS)
-def test_each_fault_is_overcome_and_changes_nothing(group, nodes, videos, calm, tmp_path):
+def test_each_fault_is_overcome_and_changes_nothing(group, nodes, videos, request, tmp_path):
     storage = tmp_path / "runs"
     spec = write_spec(tmp_path / "wild.yaml", study(videos, storage))
     nodes.up()
     sweep = DisturbedSweep(spec, nodes=nodes, storage=storage, log=tmp_path / "wild.log")
-    assert_equal_outcomes(outcome(sweep, *FAULTS[group]), calm)
+    found = outcome(sweep, *FAULTS[group])
+    assert_equal_outcomes(found, request.getfixturevalue("calm"))
 
 
 def test_tracking_is_away_for_a_minute(nodes, videos, calm, tmp_path):
