@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 UNIT = "unit"
-GROUPS = (UNIT, "postgresql", "cluster", "kills", "browser", "long")
+GROUPS = (UNIT, "postgresql", "cluster", "autoscaling", "kills", "browser", "long")
 """In the order in which they run."""
 ON_REQUEST = {"long": "takes minutes to hours"}
 """Groups that run only when asked for, also with LSTCL_ALL_GROUPS."""

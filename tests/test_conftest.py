@@ -21,6 +21,9 @@ def test_browser(): pass
 @pytest.mark.kills
 def test_kills(): pass
 
+@pytest.mark.autoscaling
+def test_autoscaling(): pass
+
 @pytest.mark.postgresql
 def test_postgresql(): pass
 
@@ -29,7 +32,7 @@ def test_cluster(): pass
 
 def test_unit(): pass
 """
-MARKERS = ("cluster", "kills", "postgresql", "browser", "long")
+MARKERS = ("cluster", "kills", "autoscaling", "postgresql", "browser", "long")
 SETTINGS = "[pytest]\naddopts = -m 'not long'\nmarkers =\n" + "".join(f"  {name}: x\n" for name in MARKERS)
 
 
@@ -62,7 +65,8 @@ def test_fast_groups_run_first_and_what_was_left_out_is_said(session):
     status, output = session(tools=False, strict=False)
     assert status == 0
     order = [
-        output.index(f"::test_{name} ") for name in ("unit", "postgresql", "cluster", "kills", "browser")
+        output.index(f"::test_{name} ")
+        for name in ("unit", "postgresql", "cluster", "autoscaling", "kills", "browser")
     ]
     assert order == sorted(order)
     assert "browser     LEFT OUT: no chromium and no chromedriver here" in output
@@ -77,7 +81,7 @@ def test_with_all_groups_a_missing_tool_fails_and_long_does_not(session):
     assert "browser     LEFT OUT" in output
     status, output = session(tools=True, strict=True)
     assert status == 0
-    assert "5 passed, 1 deselected" in output
+    assert "6 passed, 1 deselected" in output
     assert "long        LEFT OUT" in output
 
 
@@ -89,4 +93,4 @@ def test_with_all_groups_a_group_without_tests_fails(session):
 
 def test_the_markers_of_the_project_are_the_groups(pytestconfig):
     declared = {line.split(":")[0] for line in pytestconfig.getini("markers")}
-    assert {"cluster", "kills", "postgresql", "browser", "long"} <= declared
+    assert {"cluster", "kills", "autoscaling", "postgresql", "browser", "long"} <= declared
