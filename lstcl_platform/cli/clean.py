@@ -49,6 +49,8 @@ def clean(
     total = in_units(sum(sizes.values()))
     if yes:
         typer.echo(f"{total} freed.")
+    elif not sizes:
+        typer.echo("Nothing can be freed.")
     else:
         typer.echo(f"{total} can be freed; nothing was deleted. Delete with --yes.")
 

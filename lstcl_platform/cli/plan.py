@@ -22,6 +22,7 @@ from lstcl_platform.cli.plan_forecast import (
     outlook_as_json,
     outlook_parts,
 )
+from lstcl_platform.cli.terminal import hint
 from lstcl_platform.specs import (
     Expansion,
     LoadedExperiment,
@@ -60,6 +61,9 @@ OverrideFileOptions = Annotated[
         show_default=False,
     ),
 ]
+
+_NARROW = 80
+"""Columns of a terminal below which the table of stages leaves one out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,8 @@ def plan_and_show(
     known = Known(rates=rates, sizes=data.sizes(), finished=finished)
     outlook = look_ahead(found, options, known)
     show_plan(found, finished=finished, outlook=outlook, remarks=data.remarks(), output=output)
+    if output == "table" and not finished.issuperset(found.graph.stages):
+        hint("lstcl-platform launch, with the same files and options")
 
 
 def build_plan(
@@ -202,7 +208,7 @@ def show_plan(
     from lstcl_platform.cli.results import make_console
 
     console = console or make_console()
-    for part in _tables(plan, finished):
+    for part in _tables(plan, finished, narrow=console.width < _NARROW):
         console.print(part, soft_wrap=isinstance(part, Text))
     for part in () if outlook is None else outlook_parts(outlook):
         console.print(Text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
@@ -280,7 +286,7 @@ def _groups(plan: Plan, finished: Collection[str]) -> dict[str, Counts]:
     return {name: count_stages(plan.graph, trials, finished=finished) for name, trials in groups.items()}
 
 
-def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]:
+def _tables(plan: Plan, finished: Collection[str], *, narrow: bool) -> Iterable["RenderableType"]:
     from rich.text import Text
 
     for loaded, expansion in zip(plan.experiments, plan.expansions, strict=True):
@@ -289,7 +295,7 @@ def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]
             yield Text(f"excluded: {cell.name} ({cell.reason})")
         if loaded.resolved.sweep.halving is not None:
             yield Text(halving_line(loaded.resolved.sweep.halving, expansion.trials))
-    yield _stage_table(plan.graph, finished)
+    yield _stage_table(plan.graph, finished, narrow=narrow)
     for line in plan_summary(plan, finished=finished):
         yield Text(line, style="bold")
     counts = count_stages(plan.graph, plan.graph.chains)
@@ -300,7 +306,9 @@ def _tables(plan: Plan, finished: Collection[str]) -> Iterable["RenderableType"]
     if any(key in finished for key in plan.graph.stages):
         yield Text("* finished: will not run again")
     if plan.unindexed:
-        yield Text(f"Keys are not final, this data is not indexed yet: {', '.join(plan.unindexed)}")
+        yield Text(
+            f"Keys are not final, this data is not indexed yet (launch does so): {', '.join(plan.unindexed)}"
+        )
 
 
 def _trial_table(
@@ -320,12 +328,13 @@ def _trial_table(
     return table
 
 
-def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableType":
+def _stage_table(graph: StageGraph, finished: Collection[str], *, narrow: bool) -> "RenderableType":
+    """All stages; a narrow one leaves out what the table of trials says too: what a stage starts from."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=numbered(len(graph.stages), "unique stage"), title_justify="left")
-    for column in ("stage", "key", "starts from", "state"):
+    for column in ("stage", "key", "state") if narrow else ("stage", "key", "starts from", "state"):
         table.add_column(column, no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
     table.add_column("first trial", overflow="fold")
@@ -336,7 +345,8 @@ def _stage_table(graph: StageGraph, finished: Collection[str]) -> "RenderableTyp
                 name = kind if stage.until is None else f"{kind} (epoch {stage.until})"
                 parent = "-" if stage.parent is None else stage.parent[:10]
                 first = Text(stage.trials[0])
-                table.add_row(name, stage.short_key, parent, state, str(len(stage.trials)), first)
+                start = () if narrow else (parent,)
+                table.add_row(name, stage.short_key, *start, state, str(len(stage.trials)), first)
     return table
 
 

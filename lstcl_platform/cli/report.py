@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
+from lstcl_platform.cli.terminal import hint
 
 
 def report(
@@ -35,3 +36,4 @@ def report(
     if figures is not None:
         typer.echo(f"{len(drawn)} figure files in {figures}", err=True)
     typer.echo(f"report: {output} ({output.stat().st_size / 1024:.0f} KB)", err=True)
+    hint(f"open {output} in a browser")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstcl_platform.cli.plan import OverrideOptions
+from lstcl_platform.cli.terminal import hint
 from lstcl_platform.specs import expand, load_requested
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
@@ -69,6 +70,8 @@ def show(
     )
     draw_sheet(views, output, title=title, duration=video.duration)
     typer.echo(f"sheet     {output}")
+    if spec is None:
+        hint("--spec FILE shows the views of your own study; lstcl-platform plan FILE says what it would run")
 
 
 def _settings(

@@ -201,3 +201,10 @@ def test_large_videos_are_better_prepared(tmp_path):
     remarks = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--format", "json"]).stdout)["remarks"]
     assert len(remarks) == 1
     assert remarks[0].startswith(remark)
+
+
+def test_a_narrow_terminal_keeps_names_readable(files):
+    lines = printed(build_plan(files[:1]), width=60).splitlines()
+    header = next(line for line in lines if "first trial" in line)
+    assert len(header) <= 60
+    assert "starts from" not in header
