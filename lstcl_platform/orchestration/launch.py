@@ -16,6 +16,7 @@ from lstcl_platform.orchestration.cluster import (
     is_cluster_loss,
 )
 from lstcl_platform.orchestration.halving import Halving
+from lstcl_platform.orchestration.head_watch import watching_head
 from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place_all
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
@@ -323,17 +324,24 @@ def _run(
     view: View,
 ) -> None:
     """Run all stages of `jobs` on Tune."""
+    import ray
+
     from lstcl_platform.orchestration.sweep import run_stages
 
     board = next(iter(jobs.values())).board
     stop.reaches(board)
+    head: str = ray.get_runtime_context().gcs_address
 
     def asked_elsewhere() -> bool:
         for run in launches.values():
             tracker.heartbeat(run)
         return any(tracker.stop_requested(run) for run in launches.values())
 
-    with stopping_on_signals(stop, view), pump(board, recorder, stop, asked_elsewhere, view):
+    with (
+        stopping_on_signals(stop, view),
+        watching_head(head, view),
+        pump(board, recorder, stop, asked_elsewhere, view),
+    ):
         run_stages(jobs, recorder, stop=stop, board=board)
 
 

@@ -92,7 +92,7 @@ def kill_head(sweep: DisturbedSweep) -> int:
     """The head goes, and its nodes with it; the launch ends, and is launched again on a new head."""
     sweep.nodes.down()
     code = wait_until(lambda: sweep.launched.process.poll(), "the launch to notice that Ray is gone")
-    assert "go on with: lstcl-platform launch" in sweep.text()
+    assert "launch again, and the rest goes on" in sweep.text()
     sweep.nodes.up()
     sweep.launch()
     return int(code)
