@@ -45,9 +45,11 @@ def pairs_of(cells: Sequence[CellPredictions], comparison: Comparison) -> list[P
         if comparison.metric in cell.metrics
     }
     best = next((cell.name for cell in comparison.cells if cell.best), None)
+    # While a sweep runs, a cell can have predictions before it has a result.
+    tested = [cell for cell in cells if cell.cell in summaries]
     chosen = [
         (first, second)
-        for first, second in itertools.combinations(cells, 2)
+        for first, second in itertools.combinations(tested, 2)
         if (len(cells) <= ALL_PAIRS or best in (first.cell, second.cell)) and _same_videos(first, second)
     ]
     return [_pair(first, second, summaries) for first, second in chosen]

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 from scipy import stats
 
-from lstcl_platform.results.compare import summarise
-from lstcl_platform.results.report.significance import holm, welch
+from lstcl_platform.results.compare import Comparison, summarise
+from lstcl_platform.results.report.predictions import CellPredictions
+from lstcl_platform.results.report.significance import holm, pairs_of, welch
 
 
 def test_holm_multiplies_by_what_is_left_and_never_falls():
@@ -25,3 +27,9 @@ def test_pairs_say_which_cell_is_better(chapters):
     assert len(table.rows) == 3
     assert table.caption == "Pairs of cells on the same 60 test videos"
     assert all(row[-1].text == "not told apart" or "is " in row[-1].text for row in table.rows)
+
+
+def test_a_cell_that_has_predictions_but_no_result_yet_waits():
+    seen = {"video": np.arange(2), "path": ("a.mp4", "b.mp4"), "label": np.arange(2)}
+    cells = [CellPredictions(cell=name, **seen, predicted=np.zeros((1, 2), int)) for name in ("a", "b")]
+    assert pairs_of(cells, Comparison(metric="top1", cells=(), baselines={})) == []
