@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from ray._raylet import GcsClient
 
 from tests.helpers.study import environment
 
@@ -142,12 +143,14 @@ class AutoscaledCluster:
                 process.kill()
 
     def is_up(self) -> bool:
-        """Whether the head answers."""
+        """Whether the head is a node of its cluster, and not only a port that is open."""
         assert self._head.poll() is None, (self._folder / "head.log").read_text()[-3000:]
         host, port = self.address.split(":")
-        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            return True
-        return False
+        try:
+            with socket.create_connection((host, int(port)), timeout=1):
+                return len(GcsClient(address=self.address).get_all_node_info()) == 1
+        except Exception:  # not yet: gRPC has errors of many kinds
+            return False
 
     def close(self) -> None:
         """Take everything down."""
