@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstcl_platform.cli.bench_step import KeepRateOption
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.plan import OverrideFileOptions, OverrideOptions
 from lstcl_platform.cli.preparing_hint import preparing_hint
@@ -93,14 +94,7 @@ def ingest(
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
     ] = "table",
     address: AddressOption = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            "--rates",
-            metavar="FILE",
-            help="Also write the rate of decoding into this file, for `plan --rates`.",
-        ),
-    ] = None,
+    keep: KeepRateOption = None,
 ) -> None:
     """Samples a second of the first trial of SPEC: decoded alone, and received by its workers through Ray Data.
 

@@ -29,6 +29,10 @@ SpecArgument = Annotated[
     Path | None,
     typer.Argument(metavar="[SPEC]", help="Experiment file: its first pretraining; options go before it."),
 ]
+KeepRateOption = Annotated[
+    Path | None,
+    typer.Option("--rates", metavar="FILE", help="Also write the rate into this file, for `plan --rates`."),
+]
 
 
 def step(
@@ -62,10 +66,7 @@ def step(
     peak_tflops: Annotated[
         float | None, typer.Option(min=0.001, help="What the device can do in 10^12 operations a second.")
     ] = None,
-    rates: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write the rate into this file, for `plan --rates`."),
-    ] = None,
+    keep: KeepRateOption = None,
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
     ] = "table",
@@ -93,7 +94,7 @@ def step(
             "peak_tflops": peak_tflops,
         },
     )
-    _measure(setup, peers=peers, numerics=numerics, seconds=seconds, rates_file=rates, output=output)
+    _measure(setup, peers=peers, numerics=numerics, seconds=seconds, rates_file=keep, output=output)
 
 
 def _measure(

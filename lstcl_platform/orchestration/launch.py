@@ -147,16 +147,7 @@ def launch(
             _keep_prediction(study, launches, tracker, todo, capacity, predict=predict)
         leases = Leases()
         stack.callback(leases.close)
-        recorder = Recorder(
-            tracker,
-            study.graph,
-            halving=study.halving,
-            launches=launches,
-            finished=finished,
-            dataset_of=lambda stage: _dataset_of(stage, study.data),
-            turns=Turns(leases, stage_dirs={key: study.stage_dir(key) for key in study.graph.stages}),
-            view=view,
-        )
+        recorder = _recorder(study, tracker, launches=launches, finished=finished, leases=leases, view=view)
         try:
             if todo:
                 jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
@@ -173,6 +164,27 @@ def launch(
             if not is_cluster_loss(error):
                 raise
             raise _cluster_lost(error) from error
+
+
+def _recorder(
+    study: _Study,
+    tracker: Tracker,
+    *,
+    launches: Mapping[str, LaunchRun],
+    finished: dict[str, FinishedStage],
+    leases: Leases,
+    view: View,
+) -> Recorder:
+    return Recorder(
+        tracker,
+        study.graph,
+        halving=study.halving,
+        launches=launches,
+        finished=finished,
+        dataset_of=lambda stage: _dataset_of(stage, study.data),
+        turns=Turns(leases, stage_dirs={key: study.stage_dir(key) for key in study.graph.stages}),
+        view=view,
+    )
 
 
 def _cluster_lost(error: Exception) -> ClusterLostError:

@@ -110,11 +110,7 @@ def prepare_videos(
         (place_of(job.source), place_of(job.target)) for row, job in enumerate(jobs) if row not in problems
     ]
     measured = _evenly_picked(pairs)
-    before = after = None
-    if measured:
-        with TemporaryDirectory() as folder:
-            here = [(_fetched(old, folder), _fetched(new, folder)) for old, new in measured]
-            before, after = measure_speed_up(here, strides=strides, frames=frames, rounds=_ROUNDS)
+    before, after = _rates(measured, strides=strides, frames=frames)
     return Prepared(
         dataset=str(dataset),
         videos=len(jobs),
@@ -132,6 +128,17 @@ def prepare_videos(
 def _bytes(places: Sequence[Place]) -> int:
     with ThreadPoolExecutor(_REQUESTS) as pool:
         return sum(pool.map(lambda place: place.stat().st_size, places))
+
+
+def _rates(
+    videos: Sequence[tuple[Place, Place]], *, strides: Sequence[int], frames: int
+) -> tuple[float | None, float | None]:
+    """Samples a CPU second of some videos before and after."""
+    if not videos:
+        return None, None
+    with TemporaryDirectory() as folder:
+        here = [(_fetched(old, folder), _fetched(new, folder)) for old, new in videos]
+        return measure_speed_up(here, strides=strides, frames=frames, rounds=_ROUNDS)
 
 
 def _fetched(place: Place, folder: str) -> Path:

@@ -143,4 +143,9 @@ def is_away(error: BaseException) -> bool:
 
 
 def _in_a_line(error: BaseException) -> str:
-    return mask_text(str(error)).strip().partition("\n")[0][:300] or type(error).__name__
+    # A database's own words: SQLAlchemy puts its circumstances before them, on lines of their own.
+    cause = error.__cause__ or error.__context__
+    return (
+        mask_text(str(getattr(cause, "orig", None) or error)).strip().partition("\n")[0][:300]
+        or type(error).__name__
+    )

@@ -36,8 +36,7 @@ soft_target_cross_entropy = SoftTargetCrossEntropy()
 def finetune(
     stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch], *, num_classes: int
 ) -> StageResult:
-    """Train a classifier to the last epoch of `stage_spec.finetune` or to `context.end_step`, or until the reporter
-    asks to stop.
+    """Train a classifier to the last epoch, to `context.end_step`, or until the reporter asks to stop.
 
     The backbone starts from `context.parent_weights`, or as pretraining with the same seed would start: from
     `model.init`, or at random. Rows hold loss, train_top1 (against the class that makes up most of a clip), lr
