@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lstcl_platform import storage
-from tests.storage.claims import one_of_many_creates
+from tests.storage.promises import break_off_a_write, one_of_many_creates
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
@@ -25,14 +25,7 @@ def test_a_file_comes_back_with_its_digest(tmp_path: Path, as_uri: bool):
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path):
     location = str(tmp_path / "file")
     storage.write_bytes(location, b"old")
-
-    def write_half() -> None:
-        with storage.open_write(location) as file:
-            file.write(b"half of the new content")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        write_half()
+    break_off_a_write(location)
     assert storage.list_names(str(tmp_path)) == ["file"]
     assert storage.read_bytes(location) == b"old"
 

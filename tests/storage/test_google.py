@@ -12,7 +12,7 @@ from lstcl_platform.storage.places import RemotePath
 from lstcl_platform.storage.range_file import RangeFile
 from tests.helpers.gcs import GcsServer
 from tests.helpers.object_server import BUCKET
-from tests.storage.claims import one_of_many_creates
+from tests.storage.promises import break_off_a_write, one_of_many_creates
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,7 @@ def test_a_file_comes_back_is_listed_and_goes(folder, tmp_path):
 
 def test_an_upload_that_breaks_off_leaves_no_object(folder):
     location = storage.join(folder, "half")
-
-    def write_half() -> None:
-        with storage.open_write(location) as file:
-            file.write(b"half")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        write_half()
+    break_off_a_write(location)
     assert not storage.exists(location)
 
 

@@ -11,7 +11,7 @@ from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import objects, range_file
 from lstcl_platform.storage.range_file import RangeFile
 from tests.helpers.s3 import BUCKET
-from tests.storage.claims import one_of_many_creates
+from tests.storage.promises import break_off_a_write, one_of_many_creates
 
 THROTTLED = 8
 """More than the AWS library's own tries can swallow in one request."""
@@ -47,14 +47,7 @@ def test_a_file_comes_back_and_goes(bucket, tmp_path):
 
 def test_an_upload_that_breaks_off_leaves_no_object(bucket):
     location = storage.join(bucket, "half")
-
-    def write_half() -> None:
-        with storage.open_write(location) as file:
-            file.write(b"half")
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        write_half()
+    break_off_a_write(location)
     assert not storage.exists(location)
 
 

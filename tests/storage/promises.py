@@ -1,6 +1,8 @@
-"""What exclusive creation promises, wherever the file lies."""
+"""What storage promises wherever the file lies."""
 
 import threading
+
+import pytest
 
 from lstcl_platform import storage
 
@@ -22,3 +24,15 @@ def one_of_many_creates(location: str) -> None:
         thread.join()
     assert len(won) == 1
     assert storage.read_bytes(location) == str(won[0]).encode()
+
+
+def break_off_a_write(location: str) -> None:
+    """Write half of a file, and fail."""
+
+    def write_half() -> None:
+        with storage.open_write(location) as file:
+            file.write(b"half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_half()
