@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from ray._raylet import GcsClient
 
 from tests.helpers.study import environment
 
@@ -24,7 +23,11 @@ HEAD_ID = "f" * 51 + "00000"
 HEAD_GROUP = "ray.head.default"  # the name that the provider knows it by
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 START = "from ray.scripts.scripts import main; main()"
-
+COUNT_NODES = """
+import sys
+from ray._raylet import GcsClient
+print(len(GcsClient(address=sys.argv[1]).get_all_node_info()))
+"""
 
 HEAD_ENVIRONMENT = {
     "RAY_FAKE_CLUSTER": "1",
@@ -60,14 +63,15 @@ class AutoscaledCluster:
         config = folder / "autoscaler.json"
         config.write_text(json.dumps(self._config(idle_seconds=idle_seconds)))
         self._log = (folder / "head.log").open("w")
+        self._environment = environment(
+            RAY_TMPDIR=str(folder),
+            RAY_AUTH_MODE="token",
+            RAY_enable_autoscaler_v2="1",
+            **HEAD_ENVIRONMENT,
+        )
         self._head = subprocess.Popen(
             [sys.executable, "-c", START, *self._arguments(config)],
-            env=environment(
-                RAY_TMPDIR=str(folder),
-                RAY_AUTH_MODE="token",
-                RAY_enable_autoscaler_v2="1",
-                **HEAD_ENVIRONMENT,
-            ),
+            env=self._environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -143,14 +147,22 @@ class AutoscaledCluster:
                 process.kill()
 
     def is_up(self) -> bool:
-        """Whether the head is a node of its cluster, and not only a port that is open."""
+        """Whether the head is a node of its cluster, and not only a port that is open.
+
+        A process of its own asks: Ray keeps the first token that a process has used, whatever its environment becomes.
+        """
         assert self._head.poll() is None, (self._folder / "head.log").read_text()[-3000:]
         host, port = self.address.split(":")
-        try:
-            with socket.create_connection((host, int(port)), timeout=1):
-                return len(GcsClient(address=self.address).get_all_node_info()) == 1
-        except Exception:  # not yet: gRPC has errors of many kinds
-            return False
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            asked = subprocess.run(
+                [sys.executable, "-c", COUNT_NODES, self.address],
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return asked.stdout.strip() == "1"
+        return False
 
     def close(self) -> None:
         """Take everything down."""
