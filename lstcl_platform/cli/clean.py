@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, make_console, open_store
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -15,7 +16,7 @@ def clean(
         str | None, typer.Argument(help="Name of a study; default: all.", show_default=False)
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, nothing is.")] = False,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Show, and with --yes delete, checkpoints that neither going on nor a later stage needs.

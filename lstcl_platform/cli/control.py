@@ -7,6 +7,7 @@ import typer
 
 from lstcl_platform.cli.launch import AddressOption, NumericsOption, is_url, run
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, command, hint
 from lstcl_platform.specs.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def resume(
     experiment: ExperimentArgument,
     address: AddressOption = None,
     allow_numerics_change: NumericsOption = False,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Launch EXPERIMENT again as tracking recorded it: what is finished stays, the rest goes on."""
@@ -46,13 +47,13 @@ def resume(
 
 
 def stop(
-    experiment: ExperimentArgument, storage: Storage = "lstcl_runs", tracking_uri: TrackingUri = None
+    experiment: ExperimentArgument, storage: Storage = DEFAULT_STORAGE, tracking_uri: TrackingUri = None
 ) -> None:
     """Ask the running launch of EXPERIMENT to write checkpoints and end, from any machine."""
     if not open_store(storage=storage, tracking_uri=tracking_uri).request_stop(experiment):
         raise UserError(f"{experiment} is not running; see: lstcl-platform status {experiment}")
     typer.echo(f"{experiment} was asked to stop: running stages write a checkpoint and end within seconds.")
-    typer.echo(f"Go on with: lstcl-platform resume {experiment}")
+    hint(f"go on with: {command('resume', experiment, storage=storage)}")
 
 
 def logs(
@@ -69,7 +70,7 @@ def logs(
             show_default=False,
         ),
     ] = None,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Print the logs of the workers of a stage's newest attempt, and the error that ended it."""

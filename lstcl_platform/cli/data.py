@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lstcl_platform.storage.places import Place
     from lstcl_platform.video.manifest import Manifest
 
-data_app = typer.Typer(help="Index and inspect video datasets.", no_args_is_help=True)
+data_app = typer.Typer(no_args_is_help=True)
 
 SOURCE_HELP = (
     "Folder with one folder a class, CSV of path,label, or annotation of a published dataset: Kinetics train.csv, "
@@ -34,7 +34,10 @@ _PROBLEMS_SHOWN = 20
 
 @data_app.callback()
 def data() -> None:
-    """Index and inspect video datasets."""
+    """Video datasets, from files to what a model sees.
+
+    In the order of use: index, check, show, and prepare where `plan` says that decoding is the bottleneck.
+    """
 
 
 @data_app.command()

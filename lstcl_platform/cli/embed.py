@@ -10,7 +10,7 @@ from lstcl_platform.cli.data import SOURCE_HELP, progress_bar
 from lstcl_platform.cli.launch import AddressOption
 from lstcl_platform.cli.predict import EXIT_BAD_VIDEOS
 from lstcl_platform.cli.results import Storage, TrackingUri
-from lstcl_platform.cli.terminal import hint
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, hint
 from lstcl_platform.cli.trained import (
     ClipsOption,
     CropsOption,
@@ -46,7 +46,7 @@ def embed(
     crops: CropsOption = None,
     stride: StrideOption = None,
     address: AddressOption = None,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write the backbone's feature of every video of SOURCE: a row a video, in SOURCE's order, whatever runs it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
-from lstcl_platform.cli.terminal import hint
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, hint
 from lstcl_platform.cli.trained import WEIGHTS_SUFFIX, Fetched, RunArgument, described, fetched, loaded
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write trained weights: for Python, for timm or the official code, or as a torch.export program.

@@ -143,7 +143,7 @@ def look_ahead(plan: Plan, options: ForecastOptions, known: Known) -> Outlook:
     if options.seeds and found.unknown:
         raise UserError(
             f"--simulate: the size of this data is not known: {', '.join(unknown_paths(found.unknown))}; index it "
-            "(`lstcl-platform data index`), or say it with --videos PATH=VIDEOS"
+            "(`lstcl-platform data index`) and name the manifest in the spec, or say it with --videos PATH=VIDEOS"
         )
     simulation = None
     if options.seeds and found.stages:
@@ -196,7 +196,7 @@ def outlook_parts(outlook: Outlook) -> Iterator[Table | str]:
     if found.unknown:
         yield (
             f"{numbered(len(found.unknown), 'stage')} not predicted: the size of their data is not known "
-            "(index it, or say it with --videos PATH=VIDEOS)"
+            "(index it and name the manifest in the spec, or say it with --videos PATH=VIDEOS)"
         )
     for path, size in outlook.sizes.items():
         yield f"Taken: {path} has {size.videos:,} videos ({size.source})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstcl_platform.cli.results import Format, Storage, TrackingUri
-from lstcl_platform.cli.terminal import is_quiet
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, is_quiet
 from lstcl_platform.cli.trained import (
     ClipsOption,
     CropsOption,
@@ -44,7 +44,7 @@ def predict(
     crops: CropsOption = None,
     stride: StrideOption = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Name the most probable classes of each VIDEO, cut and averaged exactly as the model's test did.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
-from lstcl_platform.cli.terminal import hint
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, hint
 
 
 def report(
@@ -21,7 +21,7 @@ def report(
             help="Metric that decides. Default: top1, or that of frozen features where nothing is finetuned."
         ),
     ] = None,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write the results of studies as one HTML file that needs no server and no network; also while they run."""

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstcl_platform.cli.terminal import DEFAULT_STORAGE, command, hint
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lstcl_platform.results.compare import Comparison
     from lstcl_platform.specs.experiment import ExperimentSpec, Published
+    from lstcl_platform.tracking.records import Status
     from lstcl_platform.tracking.tracker import Tracker
 
 Storage = Annotated[str, typer.Option(help="Folder of the results: `storage.path` of the experiments.")]
@@ -31,6 +34,15 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+
+
+_NEXT: "Mapping[Status, str]" = {
+    "waiting": "logs",
+    "running": "logs",
+    "finished": "compare",
+    "failed": "logs",
+}
+"""Command that one wants after seeing a launch in this state; in the others it is to go on."""
 
 
 class Counted(StrEnum):
@@ -64,7 +76,7 @@ def compare(
         Counted | None,
         typer.Option(help="Also parameters and GMACs x views, without or with attention's own products."),
     ] = None,
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Set the cells of studies side by side: mean and spread over seeds, the paper's values, what no learning scores.
@@ -90,6 +102,8 @@ def compare(
     else:
         console = make_console()
         console.print(comparison_table(comparison, width=console.width))
+        if comparison.experiments == experiments:  # not runs by their ids
+            hint(command("report", *experiments, "-o", "report.html", storage=storage))
     if plot is not None:
         spec = recorded_spec(tracker, experiments[0]) if len(comparison.experiments) == 1 else None
         _draw(comparison, plot, published=spec.published if spec else None)
@@ -115,7 +129,7 @@ def status(
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Form of the output.")
     ] = "table",
-    storage: Storage = "lstcl_runs",
+    storage: Storage = DEFAULT_STORAGE,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Show what is done, running and failed; of all experiments when none is named."""
@@ -128,8 +142,9 @@ def status(
         typer.echo(json.dumps([_state(tracker, name) for name in names], indent=2))
         return
     if experiment is not None:
-        trials = tracker.trial_results(experiment)
-        console.print(experiment_view(tracker.launch_state(experiment), trials, metric=metric))
+        state = tracker.launch_state(experiment)
+        console.print(experiment_view(state, tracker.trial_results(experiment), metric=metric))
+        hint(command(_NEXT.get(state.status, "resume"), experiment, storage=storage))
         return
     names = tracker.experiments()
     if not names:

@@ -1,8 +1,12 @@
 """What a person at a terminal gets beside the result: progress and hints on stderr, unless --quiet."""
 
+import shlex
 from contextvars import ContextVar
 
 import typer
+
+DEFAULT_STORAGE = "lstcl_runs"
+"""Folder of the results where none is named."""
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -15,6 +19,12 @@ def be_quiet(quiet: bool) -> None:
 def is_quiet() -> bool:
     """Whether progress and hints are left out."""
     return _quiet.get()
+
+
+def command(*words: str, storage: str) -> str:
+    """A command line of ours on results in `storage`, which is named where it is not the default."""
+    where = () if storage == DEFAULT_STORAGE else ("--storage", storage)
+    return shlex.join(["lstcl-platform", *words, *where])
 
 
 def hint(text: str) -> None:

@@ -60,6 +60,20 @@ def test_quiet_leaves_out_progress_and_hints_and_keeps_results_and_errors(tmp_pa
     assert runner.invoke(app, ["-q", *index]).stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "then"),
+    [
+        ("compare study", "lstcl-platform report study -o report.html"),
+        ("status study", "lstcl-platform logs study"),  # its launch never said that it ended
+    ],
+)
+def test_the_next_command_names_the_storage_where_it_is_not_the_default(command, then, place):
+    where = str(place / "lstcl_runs")
+    assert runner.invoke(app, command.split()).stderr.splitlines()[-1] == f"Next: {then}"
+    named = runner.invoke(app, [*command.split(), "--storage", where])
+    assert named.stderr.splitlines()[-1] == f"Next: {then} --storage {where}"
+
+
 def test_status_for_a_script():
     (study,) = json.loads(runner.invoke(app, ["status", "--format", "json"]).stdout)
     assert study["experiment"] == "study"
