@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,8 +132,8 @@ def launch(
     Raises:
         UserError: wrong input; nothing was run.
         ClusterLostError: Ray's head went away.
-        StoreAwayError: tracking was away for too long; stages have written checkpoints.
-        KeyboardInterrupt: the user asked twice, or asked while tracking was away.
+        StoreAwayError: tracking or storage was away for too long; stages have written checkpoints.
+        KeyboardInterrupt: the user asked twice, or asked while one of them was away.
     """
     study = _study(experiments, view=view)
     stop = StopRequest()
@@ -140,14 +141,23 @@ def launch(
         tracker, finished, capacity = _connect(study, address=address, stack=stack)
         todo = study.todo(finished)
         seconds = 60 * study.first.tracking.patience_minutes
-        tracker.wait_while_away(Patience(seconds, tell=view.message, meanwhile=stop.hand_on))
+        patience = partial(Patience, seconds, tell=view.message, meanwhile=stop.hand_on)
+        tracker.wait_while_away(patience())
         placements = _preflight(study, todo, capacity, view=view) if capacity else {}
         launches = _begin(study, tracker)
         if capacity is not None:
             _keep_prediction(study, launches, tracker, todo, capacity, predict=predict)
         leases = Leases()
         stack.callback(leases.close)
-        recorder = _recorder(study, tracker, launches=launches, finished=finished, leases=leases, view=view)
+        recorder = _recorder(
+            study,
+            tracker,
+            launches=launches,
+            finished=finished,
+            leases=leases,
+            view=view,
+            patience=patience(),
+        )
         try:
             if todo:
                 jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
@@ -174,6 +184,7 @@ def _recorder(
     finished: dict[str, FinishedStage],
     leases: Leases,
     view: View,
+    patience: Patience,
 ) -> Recorder:
     return Recorder(
         tracker,
@@ -184,6 +195,7 @@ def _recorder(
         dataset_of=lambda stage: _dataset_of(stage, study.data),
         turns=Turns(leases, stage_dirs={key: study.stage_dir(key) for key in study.graph.stages}),
         view=view,
+        patience=patience,
     )
 
 

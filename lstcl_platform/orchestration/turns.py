@@ -25,6 +25,9 @@ class Turns:
         """Try to make it this launch's turn to run stage `key`; None when it is, else whose turn it is.
 
         Tune asks ten times a second; the storage is asked once a second.
+
+        Raises:
+            OSError: storage does not answer.
         """
         other, until = self._refused.get(key, (None, 0.0))
         if time.monotonic() < until:
@@ -35,7 +38,11 @@ class Turns:
         return other
 
     def is_ours(self, key: str) -> bool:
-        """Whether what this launch's attempt of `key` says may be recorded."""
+        """Whether what this launch's attempt of `key` says may be recorded.
+
+        Raises:
+            OSError: storage does not answer, so that is not known.
+        """
         return self._leases.holds(self._stage_dirs[key])
 
     def give_back(self, key: str) -> None:

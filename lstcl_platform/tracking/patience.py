@@ -1,11 +1,13 @@
-"""A tracking store that is away for minutes: its client waits and repeats, so that nothing is lost or logged twice."""
+"""Tracking or storage that is away for minutes: who needs it waits and repeats, so nothing is lost or logged twice."""
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from lstcl_platform.tracking.secrets import mask_text
+
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 10.0
@@ -16,14 +18,14 @@ _AWAY_CAUSES = ("OperationalError", "InterfaceError", "TimeoutError")
 
 
 class StoreAwayError(Exception):
-    """The tracking store did not answer for longer than this launch waits; the message is for the user."""
+    """Tracking or storage did not answer for longer than this launch waits; the message is for the user."""
 
 
 class Patience:
-    """How long a launch waits for its tracking store, and what it does meanwhile.
+    """How long a launch waits for its tracking store or its storage, and what it does meanwhile.
 
     Args:
-        seconds: how long a store may be away.
+        seconds: how long it may be away.
         tell: says something to the user.
         meanwhile: called about twice a second while waiting, in the thread that waits; True asks to give up soon.
     """
@@ -40,8 +42,19 @@ class Patience:
         self._meanwhile = meanwhile
         self._gave_up: StoreAwayError | None = None
 
-    def call(self, uri: str, attempt: Callable[[bool], Any]) -> Any:
+    def call(
+        self,
+        name: str,
+        attempt: Callable[[bool], T],
+        *,
+        away: Callable[[BaseException], bool],
+    ) -> T:
         """What `attempt` returns, tried until the store answers; its argument says whether it was tried before.
+
+        Args:
+            name: of the store, for messages.
+            attempt: asks it.
+            away: whether an error says that the store cannot be reached now, rather than that it refuses.
 
         Raises:
             StoreAwayError: the store was away too long, now or before: no further call waits again.
@@ -53,17 +66,17 @@ class Patience:
             try:
                 answer = attempt(again)
             except Exception as error:
-                if self.seconds <= 0 or not is_away(error):
+                if self.seconds <= 0 or not away(error):
                     raise
                 if not again:
                     self._tell(
-                        f"MLflow at {mask_text(uri)} does not answer ({_in_a_line(error)}): training goes on and "
-                        f"what it logs is kept; the launch stops if this lasts {self.seconds / 60:g} minutes"
+                        f"{name} does not answer ({_in_a_line(error)}): training goes on and what it logs is kept; "
+                        f"the launch stops if this lasts {self.seconds / 60:g} minutes"
                     )
                 again = True
                 if self._waited(pause, until=began + self.seconds):
                     self._gave_up = StoreAwayError(
-                        f"MLflow at {mask_text(uri)} has not answered for {time.monotonic() - began:.0f} s: "
+                        f"{name} has not answered for {time.monotonic() - began:.0f} s: "
                         f"{_in_a_line(error)}. Checkpoints hold what could not be logged: launch again once it is "
                         "back, and it is logged then."
                     )
@@ -71,7 +84,7 @@ class Patience:
                 pause = min(2 * pause, _PAUSE_SECONDS)
             else:
                 if again:
-                    self._tell(f"MLflow answers again after {time.monotonic() - began:.0f} s")
+                    self._tell(f"{name} answers again after {time.monotonic() - began:.0f} s")
                 return answer
 
     def _waited(self, seconds: float, *, until: float) -> bool:
@@ -98,7 +111,7 @@ class PatientClient:
 
     def __init__(self, client: Any, *, uri: str, patience: Patience) -> None:
         self._client = client
-        self._uri = uri
+        self._name = f"MLflow at {mask_text(uri)}"
         self._patience = patience
 
     def __getattr__(self, name: str) -> Any:
@@ -106,7 +119,7 @@ class PatientClient:
         return partial(self._call, method) if callable(method) else method
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        return self._patience.call(self._uri, lambda again: method(*arguments, **named))
+        return self._patience.call(self._name, lambda again: method(*arguments, **named), away=is_away)
 
     def create_run(self, experiment_id: str, **named: Any) -> Any:
         """As MLflow's; after a failed try, a run of the same start and name is that try's."""
@@ -122,7 +135,7 @@ class PatientClient:
                         return run
             return self._client.create_run(experiment_id, start_time=began, **named)
 
-        return self._patience.call(self._uri, attempt)
+        return self._patience.call(self._name, attempt, away=is_away)
 
 
 def is_away(error: BaseException) -> bool:

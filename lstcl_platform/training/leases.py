@@ -136,13 +136,13 @@ class Lease:
             return not self._lost
 
     def holds(self) -> bool:
-        """Whether no other launch can have taken it; asks the storage only when it was not renewed of late."""
-        if not self._lost and time.time() - self._renewed < self._seconds / 2:
-            return True
-        try:
-            return self.renew()
-        except OSError:  # storage does not answer: nothing is known, so nothing may be recorded
-            return False
+        """Whether no other launch can have taken it; asks the storage only when it was not renewed of late.
+
+        Raises:
+            OSError: storage does not answer, so that is not known.
+        """
+        fresh = time.time() - self._renewed < self._seconds / 2
+        return not self._lost and (fresh or self.renew())
 
     def release(self) -> None:
         """End it: the next who asks has it at once, or once it is silent, should storage be away or full."""
@@ -199,7 +199,11 @@ class Leases:
         return None
 
     def holds(self, stage_dir: str) -> bool:
-        """Whether this launch has the lease, so that what its attempts say may be recorded."""
+        """Whether this launch has the lease, so that what its attempts say may be recorded.
+
+        Raises:
+            OSError: storage has not answered for half a lifetime of the lease, so that is not known.
+        """
         lease = self._held.get(stage_dir)
         return lease is not None and lease.holds()
 
@@ -232,7 +236,7 @@ class Leases:
             for lease in list(self._held.values()):
                 try:
                     lease.renew()
-                except OSError:  # storage away for a moment: the next round tries again, and `holds` knows
+                except OSError:  # storage away for a moment: the next round tries again, and `holds` says so
                     continue
 
 

@@ -22,6 +22,7 @@ from lstcl_platform.results.tables import comparison_csv, comparison_records, co
 from lstcl_platform.specs import build_graph, expand, parse_experiment
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.tracking.cleaning import clean
+from lstcl_platform.tracking.patience import Patience
 from lstcl_platform.training.checkpoints import save_checkpoint
 from lstcl_platform.training.leases import Leases
 from tests.tracking.conftest import make_stage
@@ -63,6 +64,7 @@ class Launch:
             dataset_of=lambda stage: {"name": "v", "digest": "d", "source": "/d", "context": "training"},
             turns=Turns(self.leases, stage_dirs={key: str(self.train / key) for key in self.graph.stages}),
             view=SimpleNamespace(message=self.messages.append),
+            patience=Patience(60),
         )
 
     def stages(self, cell):

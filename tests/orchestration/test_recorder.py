@@ -1,4 +1,7 @@
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from lstcl_platform.orchestration.board import Board, Event
 from lstcl_platform.orchestration.halving import Halving
 from lstcl_platform.orchestration.recorder import Recorder
 from lstcl_platform.orchestration.turns import Turns
+from lstcl_platform.tracking.patience import Patience, StoreAwayError
 from lstcl_platform.training.leases import Leases, this_launch
 from tests.tracking.conftest import make_stage, make_study
 
@@ -37,7 +41,7 @@ def with_probe(graph):
 class Case:
     """A study of one trial with three stages, its recorder, and events of its stages."""
 
-    def __init__(self, tracker, name, *, probed=False):
+    def __init__(self, tracker, name, *, probed=False, patience=60):
         self.tracker = tracker
         spec, trials, graph = make_study(name, [{"pretrain.clips.long_stride": 8}])
         if probed:
@@ -62,6 +66,7 @@ class Case:
             dataset_of=lambda stage: DATASET,
             turns=Turns(self.leases, stage_dirs=self.stage_dirs),
             view=self.view,
+            patience=Patience(patience, tell=self.view.message),
         )
 
     def event(self, kind, *, stage=None, attempt=1, rank=0, **data):
@@ -152,8 +157,7 @@ def test_a_stage_that_ends_while_its_last_rows_are_on_their_way_logs_each_step_o
 
     case.recorder.catch_up(drain)
     end.join()
-    history = case.tracker._client.get_metric_history(run_of(case).info.run_id, "loss")
-    assert sorted((point.step, point.value) for point in history) == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
+    assert logged(case) == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
 
 
 def test_a_failure_names_cause_and_log_and_skips_what_needs_the_stage(case):
@@ -211,6 +215,62 @@ class TestTwoLaunches:
         assert case.recorder.complete(case.pretrain, nothing) == "again"
         state = case.tracker.stage_runs([case.pretrain])[case.pretrain]
         assert (state.step, state.status) == (1, "running")
+
+
+class TestStorageIsAway:
+    @contextmanager
+    def away(self, case) -> Iterator[None]:
+        """A file stands where the stage's folder was, and the lease is due to be renewed."""
+        folder = Path(case.stage_dirs[case.pretrain])
+        kept = folder.rename(folder.with_name("kept"))
+        folder.touch()
+        case.leases._held[str(folder)]._renewed = 0.0
+        try:
+            yield
+        finally:
+            folder.unlink()
+            kept.rename(folder)
+
+    def test_what_happens_meanwhile_is_recorded_in_order_and_once_when_it_is_back(self, case):
+        case.begin(case.pretrain)
+        case.recorder.handle([case.rows([1])])
+        ended = []
+
+        def goes_on() -> None:
+            case.recorder.handle([case.rows([2, 3]), case.rows([4], loss=0.5)])
+            ended.append(case.finish(case.pretrain, loss=0.5))
+
+        thread = threading.Thread(target=goes_on)
+        with self.away(case):
+            thread.start()
+            end = time.monotonic() + 60
+            while not any("storage does not answer" in text for text in case.view.messages):
+                assert thread.is_alive()
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            assert case.tracker.stage_runs([case.pretrain])[case.pretrain].step == 1
+        thread.join(60)
+        assert [stage.key for stage in ended] == [case.pretrain]
+        assert logged(case) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 0.5)]
+
+    def test_after_the_last_patience_the_next_launch_has_every_row_once(self, tracker):
+        case = Case(tracker, "impatient", patience=0.1)
+        case.begin(case.pretrain)
+        case.recorder.handle([case.rows([1])])
+        with self.away(case):
+            with pytest.raises(
+                StoreAwayError, match=r"storage has not answered .*cannot be written.*launch again"
+            ):
+                case.recorder.handle([case.rows([2, 3])])
+            with pytest.raises(StoreAwayError):
+                case.finish(case.pretrain, loss=0.5)
+        case.leases.close()
+        again = Case(tracker, "impatient")
+        again.begin(again.pretrain)
+        again.recorder.handle([again.rows([1, 2])])  # the history of the checkpoint it goes on from
+        again.recorder.handle([again.rows([3, 4], loss=0.5)])
+        assert again.finish(again.pretrain, loss=0.5).key == case.pretrain
+        assert logged(again) == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
 
 
 def test_bad_videos_are_named_once_and_counted(case):
@@ -278,6 +338,11 @@ def test_a_board_that_nobody_drains_keeps_everything_but_old_progress_and_asks_t
     assert board.stop_requested()
     taken = [(event.kind, event.rank, event.data["step"]) for event in board.drain()]
     assert taken == [("rows", 0, step) for step in range(1, 5)] + [("progress", 0, 3), ("progress", 1, 3)]
+
+
+def logged(case):
+    history = case.tracker._client.get_metric_history(run_of(case).info.run_id, "loss")
+    return sorted((point.step, point.value) for point in history)
 
 
 def run_of(case):

@@ -5,7 +5,7 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from lstcl_platform.tracking.patience import Patience, StoreAwayError
+from lstcl_platform.tracking.patience import Patience, StoreAwayError, is_away
 
 
 def test_a_full_disk_is_told_in_the_databases_own_words():
@@ -23,5 +23,5 @@ def test_a_full_disk_is_told_in_the_databases_own_words():
 
     told = []
     with pytest.raises(StoreAwayError, match=": database or disk is full\\."):
-        Patience(0.01, tell=told.append).call("sqlite:///mlflow.db", attempt)
+        Patience(0.01, tell=told.append).call("sqlite:///mlflow.db", attempt, away=is_away)
     assert "does not answer (database or disk is full)" in told[0]
