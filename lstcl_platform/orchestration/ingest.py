@@ -8,8 +8,11 @@ A decoded chunk stays one row, whose cells are arrays over its samples: Ray may 
 the deal of chunks to ranks still cannot shift.
 """
 
+import itertools
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,6 +110,32 @@ def _decoded_chunks(decode_chunk: DecodeChunk, *, share: DecodeShare) -> "Datase
             num_cpus=share.task_cpus,
             max_retries=MAX_DECODE_RETRIES,
         )
+
+
+def started(batches: Iterator[Batch], *, on_first: Callable[[], None]) -> Iterator[Batch]:
+    """`batches`, the first of which is asked for now: decoding starts up while the training code is imported.
+
+    Args:
+        batches: of one rank.
+        on_first: called when training takes the first.
+    """
+    first: Future[list[Batch]] = Future()
+
+    def fetch() -> None:
+        try:
+            first.set_result(list(itertools.islice(batches, 1)))
+        except BaseException as error:
+            first.set_exception(error)
+
+    threading.Thread(target=fetch, name="first-batch", daemon=True).start()
+
+    def stream() -> Iterator[Batch]:
+        ready = first.result()
+        on_first()
+        yield from ready
+        yield from batches
+
+    return stream()
 
 
 def checked_batches(shard: "DataIterator", *, deal: Deal, rank: int, prefetch: int = 2) -> Iterator[Batch]:

@@ -96,9 +96,10 @@ class _Study:
     def first(self) -> ExperimentSpec:
         return self.experiments[0].resolved
 
-    def stage_dir(self, key: str) -> str:
-        """Folder of a stage: its attempts and leases."""
-        return str(self.storage / "train" / key)
+    @property
+    def stage_dirs(self) -> dict[str, str]:
+        """Of each stage, the folder of its attempts and leases."""
+        return {key: str(self.storage / "train" / key) for key in self.graph.stages}
 
     def todo(self, finished: Mapping[str, FinishedStage]) -> list[Stage]:
         """Stages that are left to run, as far as is known now."""
@@ -154,9 +155,8 @@ def launch(
             tracker,
             launches=launches,
             finished=finished,
-            leases=leases,
+            turns=Turns(leases, stage_dirs=study.stage_dirs, patience=patience()),
             view=view,
-            patience=patience(),
         )
         try:
             if todo:
@@ -182,9 +182,8 @@ def _recorder(
     *,
     launches: Mapping[str, LaunchRun],
     finished: dict[str, FinishedStage],
-    leases: Leases,
+    turns: Turns,
     view: View,
-    patience: Patience,
 ) -> Recorder:
     return Recorder(
         tracker,
@@ -193,9 +192,8 @@ def _recorder(
         launches=launches,
         finished=finished,
         dataset_of=lambda stage: _dataset_of(stage, study.data),
-        turns=Turns(leases, stage_dirs={key: study.stage_dir(key) for key in study.graph.stages}),
+        turns=turns,
         view=view,
-        patience=patience,
     )
 
 
@@ -320,13 +318,13 @@ def _preflight(
 def _jobs(
     study: _Study, todo: Sequence[Stage], placements: Mapping[str, Placement], *, allow_numerics_change: bool
 ) -> dict[str, StageJob]:
-    board = create_board()
+    board, stage_dirs = create_board(), study.stage_dirs
     return {
         stage.key: StageJob(
             stage=stage,
             train_manifest=str(study.data[trained_on(stage)].snapshot),
             val_manifest=str(study.data[stage.spec.data.val].snapshot),
-            stage_dir=study.stage_dir(stage.key),
+            stage_dir=stage_dirs[stage.key],
             placement=placements[stage.key],
             checkpoint=study.first.checkpoint,
             log_every_steps=study.first.tracking.log_every_steps,

@@ -27,6 +27,10 @@ class Standstill:
     where: str
     waits: bool
 
+    def __str__(self) -> str:
+        """``stood still after step 7 at reader.py:3 read``."""
+        return f"stood still after step {self.step} at {self.where}"
+
 
 @dataclass(kw_only=True)
 class StageProgress:
@@ -90,10 +94,14 @@ class StageProgress:
         return rank, now - at
 
     def slow_ranks(self) -> str:
-        """Who kept the others waiting, or "": ranks that stand still outside a collective, or that say nothing."""
+        """Who kept the others waiting, or "": ranks that stand still outside a collective, or that say nothing.
+
+        A stage's only worker keeps nobody waiting: it is named when it stands still.
+        """
         waiting = sorted(rank for rank, stuck in self.stuck.items() if stuck.waits)
         if not waiting:
-            return ""
+            alone = self.stuck.get(0) if len(self.nodes) == 1 else None
+            return "" if alone is None else f"rank 0 on {self.nodes[0]} {alone}"
         texts = [
             f"rank {rank} on {self.nodes.get(rank, 'an unknown node')} "
             + (f"stood at {self.stuck[rank].where}" if rank in self.stuck else "gave no sign")

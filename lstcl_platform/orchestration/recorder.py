@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import psutil
 
@@ -14,10 +14,7 @@ from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress,
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
 from lstcl_platform.storage import local_path
-from lstcl_platform.tracking.patience import Patience
 from lstcl_platform.tracking.tracker import FinishedStage, LaunchRun, StageRun, Tracker
-
-T = TypeVar("T")
 
 _MAX_ARTIFACT_BYTES = 1 << 30
 
@@ -39,7 +36,6 @@ class Recorder:
         dataset_of: what a stage reads.
         turns: which stages this launch may run and record.
         view: where messages go.
-        patience: with storage that does not tell whose turn it is. What happens meanwhile waits on the board.
     """
 
     def __init__(
@@ -53,7 +49,6 @@ class Recorder:
         dataset_of: DatasetOf,
         turns: Turns,
         view: View,
-        patience: Patience,
     ) -> None:
         self._tracker = tracker
         self.graph = graph
@@ -63,7 +58,6 @@ class Recorder:
         self._dataset_of = dataset_of
         self._turns = turns
         self._view = view
-        self._patience = patience
         self._runs: dict[str, StageRun] = {}
         self._settled: set[str] = set()
         self._lock = threading.RLock()
@@ -75,7 +69,7 @@ class Recorder:
         self._settle_trials()
 
     def handle(self, events: Sequence[Event]) -> None:
-        """Take in what happened, in order.
+        """Take in what happened, in order; while storage does not tell whose turn a stage is, the rest waits.
 
         Raises:
             StoreAwayError: storage or tracking was away for too long.
@@ -84,7 +78,7 @@ class Recorder:
             for event in events:
                 state = self.progress.stages[event.stage]
                 # Neither an orphan of a replaced attempt has a say, nor a launch that another one took over from.
-                if event.attempt >= state.attempt and self._is_ours(event.stage):
+                if event.attempt >= state.attempt and self._turns.is_ours(event.stage):
                     state.heard[event.rank] = time.time()
                     getattr(self, f"_on_{event.kind}")(event, state)
 
@@ -101,7 +95,7 @@ class Recorder:
         """Make it this launch's turn to run a stage; a result that another launch left is taken over."""
         with self._lock:
             state = self.progress.stages[key]
-            other = self._when_storage_answers(self._turns.take, key)
+            other = self._turns.take(key)
             if other is not None:
                 if state.waits_for != str(other):
                     state.waits_for = str(other)
@@ -133,7 +127,7 @@ class Recorder:
         """
         with self._lock:
             state = self.progress.stages[key]
-            if not self._is_ours(key):
+            if not self._turns.is_ours(key):
                 self._view.message(
                     f"{state.kind} {key[:10]} ({state.label}): another launch has taken it over; nothing is recorded"
                 )
@@ -143,15 +137,6 @@ class Recorder:
                 return self._record_end(key, state, result)
             finally:
                 self._turns.give_back(key)
-
-    def _is_ours(self, key: str) -> bool:
-        """Whether what this launch's attempt of a stage says may be recorded; waits until storage tells."""
-        return self._when_storage_answers(self._turns.is_ours, key)
-
-    def _when_storage_answers(self, ask: Callable[[str], T], key: str) -> T:
-        return self._patience.call(
-            "the storage", lambda again: ask(key), away=lambda error: isinstance(error, OSError)
-        )
 
     def _record_end(
         self, key: str, state: StageProgress, result: Mapping[str, Any] | None

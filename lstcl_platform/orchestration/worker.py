@@ -1,20 +1,17 @@
 """The function that Ray Train runs in each worker: build the stage's context, hand over to the plain-torch loop."""
 
-import itertools
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lstcl_platform.orchestration.board import Event, EventKind
 from lstcl_platform.orchestration.deal import Deal
-from lstcl_platform.orchestration.ingest import Batch, checked_batches
+from lstcl_platform.orchestration.ingest import Batch, checked_batches, started
 from lstcl_platform.orchestration.job import (
     Samples,
     StageJob,
@@ -28,6 +25,8 @@ from lstcl_platform.orchestration.watchdog import Watchdog
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.tracking.secrets import MaskingFormatter
 from lstcl_platform.training.context import StageContext, StageResult
+
+_log = logging.getLogger(__name__)
 
 _STOP_CHECK_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.5
@@ -45,9 +44,11 @@ class BoardReporter:
         self._pause_step = pause_step
         self._node = socket.gethostname()
         self._watchdog = Watchdog(
-            seconds=collective_seconds(job) / 2,
+            seconds=collective_seconds(job),
             tell=lambda place: self._push("stuck", {"node": self._node, **place}),
             log=Path(job.attempt_dir, f"rank{rank}.log") if "://" not in job.attempt_dir else None,
+            give_up=_end_process if job.placement.workers == 1 else None,
+            step=job.start_step,
         )
         self._last_progress = 0.0
         self._next_check = 0
@@ -61,6 +62,8 @@ class BoardReporter:
     def progress(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         """Tell where this rank is, at most twice a second."""
         self._watchdog.beat(step)
+        if step == total:  # what is left is no step: a test's fits and figures, the last upload
+            self._watchdog.close()
         now = time.monotonic()
         if now - self._last_progress >= _PROGRESS_SECONDS or step == total:
             self._last_progress = now
@@ -129,6 +132,12 @@ class BoardReporter:
         self._job.board.push.remote([event])
 
 
+def _end_process() -> None:
+    """End this process, whatever its training thread is in: Train gives the attempt up, and the driver tries again."""
+    _log.error("given up: no step for too long; this process ends")
+    os._exit(1)
+
+
 def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     """Entry point of a Train worker.
 
@@ -151,7 +160,8 @@ def run_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     shards = config["shards"]
     batches: Iterator[Batch] = iter(())
     if shards is not None:
-        batches = _started(checked_batches(shards[rank], deal=deal, rank=rank), reporter)
+        planned = checked_batches(shards[rank], deal=deal, rank=rank)
+        batches = started(planned, on_first=reporter.training_begins)
     context = _context(job, reporter, rank=rank, deal=deal, samples=samples)
     result = asdict(_run(job, context, batches, videos=samples.videos))
     reporter.flush()  # the result travels by another way, and must not overtake its last rows
@@ -190,27 +200,6 @@ def _run(job: StageJob, context: StageContext, batches: Any, *, videos: int) -> 
         return finetune(spec, context, batches, num_classes=classes)
     test = probe if job.stage.kind == "probe" else evaluate
     return test(spec, context, batches, num_classes=classes, videos=videos)
-
-
-def _started(batches: Iterator[Batch], reporter: BoardReporter) -> Iterator[Batch]:
-    """`batches`, the first of which is asked for now: decoding starts up while the training code is imported."""
-    first: Future[list[Batch]] = Future()
-
-    def fetch() -> None:
-        try:
-            first.set_result(list(itertools.islice(batches, 1)))
-        except BaseException as error:
-            first.set_exception(error)
-
-    threading.Thread(target=fetch, name="first-batch", daemon=True).start()
-
-    def stream() -> Iterator[Batch]:
-        ready = first.result()
-        reporter.training_begins()
-        yield from ready
-        yield from batches
-
-    return stream()
 
 
 def _steps_per_epoch(job: StageJob, samples: Any) -> int:

@@ -33,8 +33,10 @@ class ResourcesSpec(Spec):
     max_concurrent_stages: PositiveInt | Literal["auto"] = "auto"
     """Stages that may run at the same time; `auto` is what the cluster holds."""
     collective_timeout_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """How long a worker waits within a step for the others. Then the attempt is given up and tried again, and the slow
-    worker and its node are named; after half that time every worker that stands still writes its stacks to its log."""
+    """How long a worker waits within a step for the others, and how long a stage's only worker may take for a step,
+    waits for data and storage apart (or five times its slowest step so far, if that is longer; six times this for the
+    first). Then the attempt is given up and tried again, and the slow worker and its node are named; after half that
+    time every worker that stands still writes its stacks to its log."""
     max_failures: int = Field(default=2, ge=0)
     """Further attempts after a stage fails, counted from its newest checkpoint: a failure after progress starts the
     count again, so a long stage outlives any number of lost nodes. Preemptions do not count."""
@@ -67,8 +69,8 @@ class TrackingSpec(Spec):
     uri: str | None = None
     """MLflow tracking URI; null is MLFLOW_TRACKING_URI or else SQLite inside `storage.path`."""
     patience_minutes: Annotated[float, Field(ge=0)] = 15.0
-    """How long the store may be away before a launch writes checkpoints and stops; until then training goes on, and
-    what it logs is kept and written once the store is back."""
+    """How long the store, or `storage.path`, may be away before a launch writes checkpoints and stops; until then
+    training goes on, and what it logs is kept and written once it is back."""
     log_every_steps: PositiveInt = 10
     """Optimizer steps between two logged rows of metrics."""
     profile_steps: tuple[PositiveInt, PositiveInt] | None = None

@@ -55,6 +55,7 @@ class Launch:
         halving.settle(finished)
         self.leases = Leases()
         self.run = tracker.begin_launch(spec, requested=values, trials=trials, graph=self.graph)
+        folders = {key: str(self.train / key) for key in self.graph.stages}
         self.recorder = Recorder(
             tracker,
             self.graph,
@@ -62,9 +63,8 @@ class Launch:
             launches={name: self.run},
             finished=finished,
             dataset_of=lambda stage: {"name": "v", "digest": "d", "source": "/d", "context": "training"},
-            turns=Turns(self.leases, stage_dirs={key: str(self.train / key) for key in self.graph.stages}),
+            turns=Turns(self.leases, stage_dirs=folders, patience=Patience(60)),
             view=SimpleNamespace(message=self.messages.append),
-            patience=Patience(60),
         )
 
     def stages(self, cell):

@@ -57,6 +57,7 @@ class Case:
         folder = Path(tracker.artifact_location).parent / "train" / name
         self.leases = Leases()
         self.stage_dirs = {key: str(folder / key) for key in stages}
+        waits = Patience(patience, tell=self.view.message)
         self.recorder = Recorder(
             tracker,
             self.graph,
@@ -64,9 +65,8 @@ class Case:
             launches={name: launch},
             finished={},
             dataset_of=lambda stage: DATASET,
-            turns=Turns(self.leases, stage_dirs=self.stage_dirs),
+            turns=Turns(self.leases, stage_dirs=self.stage_dirs, patience=waits),
             view=self.view,
-            patience=Patience(patience, tell=self.view.message),
         )
 
     def event(self, kind, *, stage=None, attempt=1, rank=0, **data):
