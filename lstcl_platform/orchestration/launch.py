@@ -150,14 +150,8 @@ def launch(
             _keep_prediction(study, launches, tracker, todo, capacity, predict=predict)
         leases = Leases()
         stack.callback(leases.close)
-        recorder = _recorder(
-            study,
-            tracker,
-            launches=launches,
-            finished=finished,
-            turns=Turns(leases, stage_dirs=study.stage_dirs, patience=patience()),
-            view=view,
-        )
+        turns = Turns(leases, stage_dirs=study.stage_dirs, patience=patience())
+        recorder = _recorder(study, tracker, launches=launches, finished=finished, turns=turns, view=view)
         try:
             if todo:
                 jobs = _jobs(study, todo, placements, allow_numerics_change=allow_numerics_change)
