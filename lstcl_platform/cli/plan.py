@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, halving_line, numbered
+from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, halving_line, numbered, probes_line
 from lstcl_platform.cli.plan_forecast import (
     ClusterOption,
     ForecastOptions,
@@ -295,6 +295,8 @@ def _tables(plan: Plan, finished: Collection[str], *, narrow: bool) -> Iterable[
             yield Text(f"excluded: {cell.name} ({cell.reason})")
         if loaded.resolved.sweep.halving is not None:
             yield Text(halving_line(loaded.resolved.sweep.halving, expansion.trials))
+        if line := probes_line(expansion.trials):
+            yield Text(line)
     yield _stage_table(plan.graph, finished, narrow=narrow)
     for line in plan_summary(plan, finished=finished):
         yield Text(line, style="bold")

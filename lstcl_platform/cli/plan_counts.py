@@ -79,6 +79,18 @@ def halving_line(rule: HalvingSpec, trials: Sequence[Trial]) -> str:
     )
 
 
+def probes_line(trials: Sequence[Trial]) -> str:
+    """``probed on their way: pretrainings of 4 cells after epochs 20, 50...``; empty where none is."""
+    probed = [trial.spec.evaluate.probe_epochs for trial in trials if trial.spec.pretrain is not None]
+    epochs = sorted({epoch for each in probed for epoch in each})
+    if not epochs:
+        return ""
+    return (
+        f"probed on their way: pretrainings of {numbered(sum(map(bool, probed)), 'trial')} after epochs "
+        f"{', '.join(map(str, epochs))}; each runs, and is counted, in parts that go on from one another"
+    )
+
+
 def count_stages(graph: StageGraph, trials: Collection[str], *, finished: Collection[str] = ()) -> Counts:
     """Count what `trials` (names ``experiment/trial``) need of `graph`; `finished` holds keys."""
     counts = Counts(

@@ -83,7 +83,7 @@ def _why_stopped(job: StageJob, step: int) -> tuple[EventKind, str]:
 
 
 def _claim(job: StageJob) -> StageJob:
-    """The next attempt, going on from the newest good checkpoint of all earlier ones, or of the rung before."""
+    """The next attempt, going on from where `starting_point` says."""
     from lstcl_platform.training.checkpoints import next_attempt
 
     _free_groups(job)
@@ -106,17 +106,31 @@ def _claim(job: StageJob) -> StageJob:
 
 
 def starting_point(job: StageJob, *, on_damage: Callable[[str], None]) -> "CheckpointRef | None":
-    """Where the next attempt goes on: a checkpoint of the stage, else that of its rung, else None for the beginning.
+    """Where the next attempt goes on: the furthest checkpoint of the stage, of its rung, or of what trains the same
+    for longer; None for the beginning.
 
-    What is known of bad videos comes with the rung's.
+    What is known of bad videos comes with another stage's.
     """
-    from lstcl_platform.training.checkpoints import intact_checkpoint, newest_good
+    from lstcl_platform.training.checkpoints import (
+        checkpoint_folders,
+        intact_checkpoint,
+        newest_good,
+        step_of,
+    )
 
     found = newest_good(job.stage_dir, on_damage=on_damage)
-    if found is None and job.rung_checkpoint is not None:
-        found = intact_checkpoint(job.rung_checkpoint, on_damage=on_damage)
-        if found is not None:
-            Ledger(job.stage_dir).take_over(found.stage_dir)
+    others = [] if job.rung_checkpoint is None else [job.rung_checkpoint]
+    if job.longer_dirs:
+        end = deal_of(job, samples_of(job)).steps
+        there = [each for stage_dir in job.longer_dirs for each in checkpoint_folders(stage_dir)]
+        others += [uri for _, step, uri in there if step <= end]
+    for uri in sorted(others, key=step_of, reverse=True):
+        if found is not None and found.step >= step_of(uri):
+            break
+        other = intact_checkpoint(uri, on_damage=on_damage)
+        if other is not None:
+            Ledger(job.stage_dir).take_over(other.stage_dir)
+            return other
     return found
 
 

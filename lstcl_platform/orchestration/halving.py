@@ -15,8 +15,11 @@ from lstcl_platform import storage
 from lstcl_platform.specs.cell_names import cell_id
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.halving import HalvingSpec, Standing, standings
-from lstcl_platform.specs.stages import TESTS, StageGraph, Trial, hash_identity
+from lstcl_platform.specs.stages import StageGraph, StageKind, Trial, hash_identity
 from lstcl_platform.tracking.records import FinishedStage
+
+_TEST: StageKind = "evaluate"
+"""What ranks cells."""
 
 Verdict = Literal["run", "wait", "drop"]
 """On a stage or a trial: it may run; the next ranking will tell; or no trial that needs it goes on."""
@@ -158,7 +161,7 @@ class Halving:
 
     def _is_lost(self, key: str, lost: Collection[str]) -> bool:
         stage = self._graph.stages[key]
-        if stage.parent in lost:
+        if any(needed in lost for needed in stage.needs):
             return True
         return bool(stage.trials) and all(self._waits_in_vain(trial, key, lost) for trial in stage.trials)
 
@@ -183,7 +186,7 @@ class Halving:
             return 0
         chain = self._graph.chains[trial]
         before = (self._graph.stages[other] for other in chain[: chain.index(key)])
-        return sum(stage.until is not None and stage.kind in TESTS for stage in before)
+        return sum(stage.until is not None and stage.kind == _TEST for stage in before)
 
     def _tests(self, study: _Study) -> list[list[str]]:
         """Of each cell that is still there, the stages that test its seeds at the next rung."""
@@ -191,7 +194,7 @@ class Halving:
 
         def test_of(trial: str) -> str:
             stages = (self._graph.stages[key] for key in self._graph.chains[trial])
-            return next(stage.key for stage in stages if stage.kind in TESTS and stage.until == epoch)
+            return next(stage.key for stage in stages if stage.kind == _TEST and stage.until == epoch)
 
         return [[test_of(trial) for trial in study.seeds[cell]] for cell in study.alive]
 

@@ -39,7 +39,9 @@ class StageJob:
         parent_weights: URI of the parent's final weights, or None.
         parent_sha256: their recorded digest, or None.
         rung_checkpoint: URI of the last checkpoint of a finished stage that trains the same for fewer epochs, from
-            which to go on where the stage has no checkpoint of its own; or None.
+            which to go on where the stage has none of its own that is further; or None.
+        longer_dirs: folders of stages that train the same for more epochs; checkpoints of theirs that lie within this
+            stage count as its own.
     """
 
     stage: Stage
@@ -58,6 +60,7 @@ class StageJob:
     parent_weights: str | None = None
     parent_sha256: str | None = None
     rung_checkpoint: str | None = None
+    longer_dirs: tuple[str, ...] = ()
 
     @property
     def attempt_dir(self) -> str:

@@ -21,6 +21,7 @@ from lstcl_platform.orchestration.head_watch import watching_head
 from lstcl_platform.orchestration.job import StageJob, trained_on
 from lstcl_platform.orchestration.preflight import Placement, check_reachable, place_all
 from lstcl_platform.orchestration.prepare import IndexedData, prepare_data
+from lstcl_platform.orchestration.probe_epochs import check_probe_epochs
 from lstcl_platform.orchestration.progress import LaunchProgress, View
 from lstcl_platform.orchestration.pump import StopRequest, pump, stopping_on_signals
 from lstcl_platform.orchestration.recorder import Recorder
@@ -100,6 +101,10 @@ class _Study:
     def stage_dirs(self) -> dict[str, str]:
         """Of each stage, the folder of its attempts and leases."""
         return {key: str(self.storage / "train" / key) for key in self.graph.stages}
+
+    def videos_of(self, stage: Stage) -> int:
+        """Videos that a stage trains on."""
+        return len(self.data[trained_on(stage)].manifest.usable)
 
     def todo(self, finished: Mapping[str, FinishedStage]) -> list[Stage]:
         """Stages that are left to run, as far as is known now."""
@@ -215,6 +220,7 @@ def _connect(
         tracker = opening.result()
     finished = tracker.finished(study.graph.stages)
     study.halving.settle(finished)
+    check_probe_epochs(study.graph, finished=finished, stage_dir=study.stage_dir, videos=study.videos_of)
     if capacity is None and study.todo(finished):
         capacity = stack.enter_context(connected(address))
     return tracker, finished, capacity
@@ -325,6 +331,7 @@ def _jobs(
             board=board,
             profile_steps=study.first.tracking.profile_steps,
             allow_numerics_change=allow_numerics_change,
+            longer_dirs=tuple(study.stage_dir(longer.key) for longer in study.graph.longer(stage.key)),
         )
         for stage in todo
     }

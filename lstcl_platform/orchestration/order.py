@@ -42,17 +42,17 @@ class StageOrder:
         self._running: set[str] = set()
 
     def next(self, take: Callable[[str], Literal["ours", "theirs", "finished"]]) -> Next:
-        """The first stage whose parent is finished and that `take` lets us have.
+        """The first stage that has all it needs and that `take` lets us have.
 
         Args:
             take: asked for each candidate: we may run it, somebody else does, or its result has come from elsewhere.
         """
         for key in tuple(self._waiting):
-            parent, verdict = self._graph.stages[key].parent, self._halving.verdict(key)
+            needs, verdict = self._graph.stages[key].needs, self._halving.verdict(key)
             if verdict == "drop":
                 self._waiting.remove(key)
                 continue
-            if verdict == "wait" or (parent is not None and parent not in self._finished):
+            if verdict == "wait" or not self._finished.issuperset(needs):
                 continue
             turn = take(key)
             if turn == "theirs":

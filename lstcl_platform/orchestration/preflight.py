@@ -61,13 +61,16 @@ class Placement:
 
 
 def place_all(stages: Sequence[Stage], capacity: Capacity) -> dict[str, Placement]:
-    """What each of the unfinished `stages` takes, by key; no more run at once than chains of them end.
+    """What each of the unfinished `stages` takes, by key; no more run at once than chains of them end, and one more
+    for probes beside the pretrainings that go on.
 
     Raises:
         UserError: as `place`.
     """
-    # The rungs of a trial run one after the other.
-    chains = max(Counter(stage.until for stage in stages if stage.kind in TESTS).values(), default=1)
+    # The rungs of a trial run one after the other, and so do the parts of a pretraining.
+    tests = [stage for stage in stages if stage.kind in TESTS]
+    ends = Counter((stage.until, stage.until and stage.kind) for stage in tests)
+    chains = max(ends.values(), default=1) + any(test.kind == "probe" and test.until for test in tests)
     return {stage.key: place(stage.spec.resources, capacity, stages=chains) for stage in stages}
 
 

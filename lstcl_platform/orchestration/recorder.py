@@ -60,6 +60,7 @@ class Recorder:
         self._view = view
         self._runs: dict[str, StageRun] = {}
         self._settled: set[str] = set()
+        self._probed: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
         self.progress = LaunchProgress(
             names=tuple(launches),
@@ -214,6 +215,7 @@ class Recorder:
     def _settle_trials(self, open_ones: Any = None) -> None:
         """Close the runs of trials whose last stage has a result, can have none, or shall have none."""
         self._tell_decisions(self.halving.settle(self.finished))
+        self._log_probes()
         for launch in self._launches.values():
             for trial, chain in launch.chains.items():
                 name = f"{launch.experiment}/{trial}"
@@ -236,6 +238,22 @@ class Recorder:
                 else:
                     continue
                 self._settled.add(name)
+
+    def _log_probes(self) -> None:
+        """Bring finished probes of pretrainings that are probed on their way into the curves of their trials."""
+        for launch in self._launches.values():
+            for trial, chain in launch.chains.items():
+                probes = [key for key in chain if self.graph.stages[key].kind == "probe"]
+                for key in probes if len(probes) > 1 else ():
+                    epoch = self.graph.stages[key].epoch
+                    if (
+                        epoch is None
+                        or key not in self.finished
+                        or (launch.run_id + trial, key) in self._probed
+                    ):
+                        continue
+                    self._probed.add((launch.run_id + trial, key))
+                    self._tracker.log_probe(launch, trial, epoch=epoch, metrics=self.finished[key].metrics)
 
     def _tell_decisions(self, decisions: Sequence[Decision]) -> None:
         """Say and keep who was stopped, and mark the stages that nobody needs any more."""
@@ -346,7 +364,8 @@ class Recorder:
 def _progress_of(stage: Stage, finished: Mapping[str, FinishedStage]) -> StageProgress:
     first = stage.trials[0].split("/", 1)[1]
     more = f" (+{len(stage.trials) - 1})" if len(stage.trials) > 1 else ""
-    progress = StageProgress(key=stage.key, kind=stage.kind, label=f"{first}{more}")
+    part = f", epoch {stage.until}" if stage.until is not None else ""
+    progress = StageProgress(key=stage.key, kind=stage.kind, label=f"{first}{part}{more}")
     if stage.key in finished:
         progress.status = "cached"
         progress.metrics = dict(finished[stage.key].metrics)

@@ -185,10 +185,10 @@ class Forecast:
         spans, at = [], key
         while at in self.stages:
             spans.append(self.stages[at].seconds)
-            parent = self.graph.stages[at].parent
-            if parent is None:
+            needs = self.graph.stages[at].needs
+            if not needs:
                 break
-            at = parent
+            at = needs[0]
         return Span.total(spans)
 
 

@@ -123,7 +123,7 @@ class StageWork:
 def work_of(
     stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec, *, epochs_done: int = 0
 ) -> StageWork | None:
-    """Work of `stage`, of which an earlier rung has done some epochs; None if the size of its data is not known."""
+    """Work of `stage`, of which an earlier part has done some epochs; None if the size of its data is not known."""
     data, testing = stage.spec.data, stage.kind in TESTS
     train = size_of(data.pretraining if stage.kind == "pretrain" else data.train, data, sizes)
     val = size_of(data.val, data, sizes)
@@ -148,7 +148,8 @@ def _steps(stage: Stage, train: DataSize, val: DataSize | None, *, epochs_done: 
     if stage.kind == "pretrain":
         assert spec.pretrain is not None
         epoch = max(1, train.videos // spec.pretrain.batch_size)
-        return epoch * spec.pretrain.epochs, spec.pretrain.batch_size, epoch
+        epochs = (stage.until or spec.pretrain.epochs) - epochs_done
+        return epoch * epochs, spec.pretrain.batch_size, epoch
     if stage.kind == "finetune":
         chosen = spec.finetune.labels_per_class
         videos = train.videos if chosen is None else min(train.videos, chosen * train.classes)

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lstcl_platform.results.published import Printed
@@ -69,6 +69,8 @@ class ComparedCell:
         spec: its resolved settings, seeds those of its first trial, where they were looked up.
         printed: what the paper prints for it, where it repeats a figure or table.
         standing: where it stood when successive halving last ranked it.
+        probes: frozen accuracy -> epoch of pretraining -> summary over the seeds that have come so far, where
+            pretraining is probed on its way.
     """
 
     experiment: str
@@ -81,6 +83,7 @@ class ComparedCell:
     spec: TrialSpec | None = None
     printed: Printed | None = None
     standing: Standing | None = None
+    probes: Mapping[str, Mapping[int, Summary]] = field(default_factory=dict)
 
     @property
     def finished(self) -> int:
@@ -197,7 +200,20 @@ def _compared(trials: Sequence[TrialResult]) -> ComparedCell:
         },
         statuses=tuple(trial.status for trial in trials),
         standing=next((trial.standing for trial in trials if trial.standing is not None), None),
+        probes=_probes(trials),
     )
+
+
+def _probes(trials: Sequence[TrialResult]) -> dict[str, dict[int, Summary]]:
+    found: dict[str, dict[int, list[float]]] = {}
+    for trial in trials:
+        for epoch, metrics in trial.probes.items():
+            for name, value in metrics.items():
+                found.setdefault(name, {}).setdefault(epoch, []).append(value)
+    return {
+        name: {epoch: summarise(values) for epoch, values in sorted(curve.items())}
+        for name, curve in found.items()
+    }
 
 
 def summarise(values: Sequence[float]) -> Summary:

@@ -8,10 +8,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lstcl_platform.results.compare import compare_trials
+from lstcl_platform.results.probes import probe_tables
 from lstcl_platform.results.text import duration, moment, number
 from lstcl_platform.tracking.records import LaunchState, StageState, TrialResult
 
 _KINDS = ("pretrain", "probe", "finetune", "evaluate")
+_PROBED = ("pretrain", "probe")
+"""Of these, several of a trial are parts of one pretraining, and their probes."""
 _STYLES: Mapping[str, str] = {
     "waiting": "dim",
     "running": "cyan",
@@ -57,7 +61,14 @@ def experiment_view(launch: LaunchState, trials: Sequence[TrialResult], *, metri
         cells = [_kind_text(trial, kind) for kind in kinds]
         score = number(trial.metrics[metric]) if metric in trial.metrics else ""
         table.add_row(Text(trial.name), *cells, score)
-    return Group(_headline(launch, trials), table, *_stopped(trials), *_failures(trials), *_advice(launch))
+    return Group(
+        _headline(launch, trials),
+        table,
+        *probe_tables(compare_trials(trials).cells),
+        *_stopped(trials),
+        *_failures(trials),
+        *_advice(launch),
+    )
 
 
 def _headline(launch: LaunchState, trials: Sequence[TrialResult]) -> Text:
@@ -72,7 +83,7 @@ def _headline(launch: LaunchState, trials: Sequence[TrialResult]) -> Text:
 
 
 def _kind_text(trial: TrialResult, kind: str) -> Text:
-    """Where a trial's stage of a kind stands; of several, the rungs of successive halving, the one it has come to."""
+    """Where a trial's stage of a kind stands; of several, rungs or parts up to a probe, the one it has come to."""
     stages = [stage for stage in trial.stages if stage.kind == kind]
     if not stages:
         return Text("-", "dim")
@@ -80,7 +91,8 @@ def _kind_text(trial: TrialResult, kind: str) -> Text:
     stage = begun[-1] if begun else stages[-1]
     if stage is stages[-1]:
         return _stage_text(stage)
-    return Text.assemble((f"rung {stages.index(stage) + 1}: ", _STYLES[stage.status]), _stage_text(stage))
+    part = f"epoch {stage.epoch}: " if kind in _PROBED else f"rung {stages.index(stage) + 1}: "
+    return Text.assemble((part, _STYLES[stage.status]), _stage_text(stage))
 
 
 def _stopped(trials: Sequence[TrialResult]) -> list[Text]:

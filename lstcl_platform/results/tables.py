@@ -22,6 +22,7 @@ from lstcl_platform.results.compare import (
     halved,
     selection_note,
 )
+from lstcl_platform.results.probes import probe_tables
 from lstcl_platform.results.settings import Difference, differences
 from lstcl_platform.results.text import baselines, number, spread
 
@@ -65,6 +66,7 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
             parts.append(Text(f"{cell.name}: {standing}"))
     if note := selection_note(comparison):
         parts.append(Text(note))
+    parts += probe_tables(comparison.cells)
     if found := differences(comparison):
         parts.append(_differences_table(found, comparison.experiments))
     return Group(*parts)
@@ -143,9 +145,20 @@ def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
             **({} if cell.printed is None else {"published": asdict(cell.printed)}),
             **({} if cell.cost is None else {"cost": asdict(cell.cost)}),
             **({} if cell.standing is None else {"halving": asdict(cell.standing)}),
+            **({} if not cell.probes else {"probes": _probe_records(cell)}),
         }
         for cell in comparison.cells
     ]
+
+
+def _probe_records(cell: ComparedCell) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [
+            {"epoch": epoch, "mean": summary.mean, "sd": summary.sd, "n": len(summary.values)}
+            for epoch, summary in curve.items()
+        ]
+        for name, curve in cell.probes.items()
+    }
 
 
 def comparison_json(comparison: Comparison) -> str:

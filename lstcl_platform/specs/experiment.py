@@ -83,6 +83,13 @@ class TrialSpec(Spec):
                 text=f"finetune.batch_size / resources.workers ({self.finetune.batch_size // workers}) is odd, "
                 "but clips are mixed in pairs: make it even, or set finetune.mixup and finetune.cutmix to 0",
             )
+        last = max(self.evaluate.probe_epochs, default=0)
+        if self.pretrain is not None and last >= self.pretrain.epochs:
+            yield Relation(
+                fields=("evaluate.probe_epochs", "pretrain.epochs"),
+                text=f"evaluate.probe_epochs come before the last epoch of pretraining, which is probed anyway: "
+                f"{last} is not below pretrain.epochs ({self.pretrain.epochs})",
+            )
         yield from self._clips_beyond_synthetic_videos()
 
     @property

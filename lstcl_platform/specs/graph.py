@@ -6,7 +6,9 @@ from typing import Any
 
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
-from lstcl_platform.specs.stages import KEY_FORMAT, Stage, StageGraph, StageKind, Trial, hash_identity
+from lstcl_platform.specs.stages import KEY_FORMAT, TESTS, Stage, StageGraph, StageKind, Trial, hash_identity
+
+_UNTIL = "until_epoch"
 
 
 def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> StageGraph:
@@ -28,7 +30,6 @@ def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> Sta
             raise UserError(f"trial '{name}' is there twice: give each experiment a name of its own")
         newest: dict[StageKind, str] = {}
         chain: list[str] = []
-        rungs: list[str] = []
         for kind, parent_kind, until, identity in _identities(trial, manifests):
             parent = newest.get(parent_kind) if parent_kind else None
             identity["parent"] = parent
@@ -38,16 +39,36 @@ def build_graph(trials: Iterable[Trial], *, manifests: Mapping[str, str]) -> Sta
                 known = Stage(
                     kind=kind, key=key, parent=parent, identity=identity, spec=trial.spec, until=until
                 )
-            earlier = known.earlier
-            if kind == "finetune":
-                found = dict.fromkeys((*earlier, *rungs))
-                earlier = tuple(sorted(found, key=lambda rung: stages[rung].until or 0))
-                rungs.append(key)
-            stages[key] = replace(known, trials=(*known.trials, name), earlier=earlier)
+            stages[key] = replace(known, trials=(*known.trials, name))
             newest[kind] = key
             chain.append(key)
         chains[name] = tuple(chain)
-    return StageGraph(stages=stages, chains=chains)
+    return StageGraph(stages=_with_earlier(stages), chains=chains)
+
+
+def _with_earlier(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """`stages`, each with those that train the same for fewer epochs, whichever trial asks for them."""
+    parts: dict[str, list[Stage]] = {}
+    for stage in stages.values():
+        if stage.until is not None and stage.kind not in TESTS:
+            parts.setdefault(_whole(stage), []).append(stage)
+    found = {}
+    for key, stage in stages.items():
+        shorter = [
+            part
+            for part in ([] if stage.kind in TESTS else parts.get(_whole(stage), []))
+            if stage.until is None or (part.until or 0) < stage.until
+        ]
+        shorter.sort(key=lambda part: part.until or 0)
+        found[key] = replace(stage, earlier=tuple(part.key for part in shorter))
+    return found
+
+
+def _whole(stage: Stage) -> str:
+    """Key of the training to the end of which `stage` is a part, or which it is."""
+    if stage.until is None:
+        return stage.key
+    return hash_identity({name: value for name, value in stage.identity.items() if name != _UNTIL})
 
 
 def _identities(
@@ -56,28 +77,36 @@ def _identities(
     """Stages of a trial in order of execution: kind, kind of the parent, `Stage.until`, and what the result means."""
     spec = trial.spec
     train, val = manifests[spec.data.train], manifests[spec.data.val]
+    pretrain: dict[str, Any] | None = None
     if spec.pretrain is not None:
         block = spec.pretrain.model_dump(mode="json")
         block["contrast_batch"] = spec.pretrain.effective_contrast_batch
-        yield "pretrain", None, None, _identity("pretrain", spec, manifests[spec.data.pretraining], block)
-    views = spec.evaluate.model_dump(mode="json", exclude={"protocols", "knn", "linear"})
+        pretrain = _identity("pretrain", spec, manifests[spec.data.pretraining], block)
+    views = spec.evaluate.model_dump(mode="json", exclude={"protocols", "knn", "linear", "probe_epochs"})
     views["stride"] = spec.finetune.stride if spec.evaluate.stride is None else spec.evaluate.stride
-    if spec.evaluate.frozen_protocols:
-        block = {**views, "indexing": spec.finetune.indexing, "train": train}
-        block |= {name: getattr(spec.evaluate, name).model_dump() for name in spec.evaluate.frozen_protocols}
-        if spec.pretrain is None:
-            block["seed"] = spec.finetune.seed
-        yield "probe", "pretrain", None, _identity("probe", spec, val, block)
+    block = {**views, "indexing": spec.finetune.indexing, "train": train}
+    block |= {name: getattr(spec.evaluate, name).model_dump() for name in spec.evaluate.frozen_protocols}
+    if spec.pretrain is None:
+        block["seed"] = spec.finetune.seed
+    probed = () if spec.pretrain is None else spec.evaluate.probe_epochs
+    for until in (*probed, None):
+        if pretrain is not None:
+            yield "pretrain", None, until, pretrain | _part(until)
+        if spec.evaluate.frozen_protocols:
+            yield "probe", "pretrain", until, _identity("probe", spec, val, block)
     if "finetuned" in spec.evaluate.protocols:
         block = spec.finetune.model_dump(mode="json")
         block["drop_path"] = spec.finetune_drop_path
         block["layer_decay"] = spec.finetune_layer_decay
         rungs = () if trial.halving is None else trial.halving.after_epochs
         for until in (*rungs, None):
-            # A rung follows the schedule of the whole finetuning, so its identity is that one's and where it ends.
-            rung = {} if until is None else {"until_epoch": until}
-            yield "finetune", "pretrain", until, _identity("finetune", spec, train, block) | rung
+            yield "finetune", "pretrain", until, _identity("finetune", spec, train, block) | _part(until)
             yield "evaluate", "finetune", until, _identity("evaluate", spec, val, views)
+
+
+def _part(until: int | None) -> dict[str, Any]:
+    """What tells a training that ends early from the whole one, whose schedule it follows."""
+    return {} if until is None else {_UNTIL: until}
 
 
 def _identity(kind: StageKind, spec: TrialSpec, manifest: str, block: Mapping[str, Any]) -> dict[str, Any]:

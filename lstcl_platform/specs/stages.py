@@ -53,8 +53,9 @@ class Stage:
         identity: what was hashed into the key (JSON-ready).
         spec: settings of the first trial that needs it; only the part in `identity` matters to the result.
         trials: names ``experiment/trial`` of all trials that need it.
-        until: epochs of finetuning after which it ends, for a rung of successive halving, and after which the weights
-            are that it tests; None for a finetuning to the end, its test, and all other stages.
+        until: epochs after which a training ends before its last one, for a rung of successive halving or for a probe
+            during pretraining; or after which the weights are that it tests. None for a training to the end, and its
+            test.
         earlier: keys of stages that train the same for fewer epochs, from whose end this one can go on; the longest
             comes last.
     """
@@ -69,6 +70,22 @@ class Stage:
     earlier: tuple[str, ...] = ()
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the stages that must be finished before it starts.
+
+        A pretraining goes on only from where its weights are probed: past that, they could not be had any more.
+        """
+        before = self.earlier[-1:] if self.kind == "pretrain" else ()
+        return before if self.parent is None else (self.parent, *before)
+
+    @property
+    def epoch(self) -> int | None:
+        """Epochs of training behind what it leaves or tests; None for a test of weights that nothing here trained."""
+        if self.kind in ("finetune", "evaluate"):
+            return self.until or self.spec.finetune.epochs
+        return None if self.spec.pretrain is None else self.until or self.spec.pretrain.epochs
+
+    @property
     def short_key(self) -> str:
         """First 10 digits of the key, for people."""
         return self.key[:10]
@@ -81,16 +98,9 @@ class StageGraph:
     stages: Mapping[str, Stage]
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def children(self, key: str) -> list[str]:
-        """Keys of the stages that start from stage `key`."""
-        return [stage.key for stage in self.stages.values() if stage.parent == key]
-
-    def descendants(self, key: str) -> list[str]:
-        """Keys of all stages that need stage `key`, nearest first."""
-        found = self.children(key)
-        for child in found:
-            found.extend(self.descendants(child))
-        return found
+    def longer(self, key: str) -> list[Stage]:
+        """The stages that train the same as stage `key` for more epochs."""
+        return [stage for stage in self.stages.values() if key in stage.earlier]
 
 
 def hash_identity(identity: Mapping[str, Any]) -> str:

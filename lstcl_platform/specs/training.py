@@ -295,11 +295,24 @@ class EvaluateSpec(Spec):
     """Settings of the protocol `knn`."""
     linear: LinearProbeSpec = LinearProbeSpec()
     """Settings of the protocol `linear`."""
+    probe_epochs: tuple[PositiveInt, ...] = ()
+    """Epochs of pretraining, ascending and before its last, whose weights are kept and tested by `knn` and `linear`
+    too, while pretraining goes on. No part of any result's identity."""
 
     def broken_relations(self) -> Iterator[Relation]:
-        """Each protocol once."""
+        """Each protocol once; the epochs ascend, and something tests them."""
         if len(set(self.protocols)) < len(self.protocols):
             yield Relation(fields=("protocols",), text=f"a protocol is listed twice: {list(self.protocols)}")
+        if list(self.probe_epochs) != sorted(set(self.probe_epochs)):
+            yield Relation(
+                fields=("probe_epochs",),
+                text=f"probe_epochs must be ascending, not {list(self.probe_epochs)}",
+            )
+        if self.probe_epochs and not self.frozen_protocols:
+            yield Relation(
+                fields=("probe_epochs", "protocols"),
+                text="probe_epochs are tested on frozen features: add 'knn' or 'linear' to evaluate.protocols",
+            )
 
     @property
     def frozen_protocols(self) -> tuple[FrozenProtocol, ...]:

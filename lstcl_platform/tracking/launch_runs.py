@@ -16,11 +16,18 @@ from lstcl_platform.specs.halving import Standing
 from lstcl_platform.specs.loading import parse_experiment
 from lstcl_platform.specs.stages import StageGraph, Trial
 from lstcl_platform.tracking.origin import origin_tags
-from lstcl_platform.tracking.records import LaunchRun, LaunchState, RecordedLaunch, Status, TrialResult
+from lstcl_platform.tracking.records import (
+    LaunchRun,
+    LaunchState,
+    RecordedLaunch,
+    Status,
+    TrialResult,
+    accuracies,
+)
 from lstcl_platform.tracking.secrets import is_masked, mask, mask_text
 from lstcl_platform.tracking.stage_runs import RUN_STATES, StageRuns, text_of
 from lstcl_platform.tracking.store import MAX_TAG, STAGES, compact
-from lstcl_platform.tracking.views import STANDING, chain_of, trial_result, unknown_experiment
+from lstcl_platform.tracking.views import PROBES, STANDING, chain_of, trial_result, unknown_experiment
 
 SILENT_SECONDS = 180.0
 """A launch without a sign of life for this long counts as interrupted."""
@@ -132,6 +139,21 @@ class LaunchRuns(StageRuns):
                 tags[STANDING] = compact(asdict(standing))
             self._set_tags(run_id, tags)
             self._client.set_terminated(run_id, status=_END[status])
+
+    def log_probe(self, launch: LaunchRun, trial: str, *, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add accuracies to the curves that a trial has over epochs of pretraining, unless they are there."""
+        run_id = launch.trials[trial]
+        with self._lock:
+            fresh = {
+                f"{PROBES}{name}": value
+                for name, value in accuracies(metrics).items()
+                if all(
+                    point.step != epoch
+                    for point in self._client.get_metric_history(run_id, f"{PROBES}{name}")
+                )
+            }
+            if fresh:
+                self._log_metrics(run_id, [(epoch, fresh)])
 
     def keep_halving(self, launch: LaunchRun, decisions: Sequence[Mapping[str, Any]]) -> None:
         """Keep all decisions of successive halving so far with the launch, as ``halving.json``."""

@@ -99,6 +99,9 @@ class StageState:
         attempt: number of its newest attempt; 0 while it has never begun.
         error: why it failed, or None.
         log: where its log is, or None.
+        epoch: epochs of training behind what it leaves or tests; None while it has never begun, or where there is no
+            such training.
+        metrics: last value of each metric so far.
     """
 
     key: str
@@ -111,6 +114,8 @@ class StageState:
     attempt: int = 0
     error: str | None = None
     log: str | None = None
+    epoch: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +130,7 @@ class TrialResult:
         metrics: final metrics, empty until the trial is finished.
         status: where it stands.
         stages: its stages in order; of a kind that comes several times, all but the last are rungs of successive
-            halving.
+            halving, or the parts of a pretraining that is probed on its way.
         standing: where its cell stood when successive halving last ranked it, known once the trial has ended.
     """
 
@@ -142,6 +147,21 @@ class TrialResult:
     def final_stages(self) -> dict[str, StageState]:
         """Kind -> the stage that trains or tests to the end."""
         return {stage.kind: stage for stage in self.stages}
+
+    @property
+    def probes(self) -> dict[int, Mapping[str, float]]:
+        """Epoch of pretraining -> accuracies of its finished probe; empty where only its end is probed."""
+        probes = [stage for stage in self.stages if stage.kind == "probe"]
+        return {
+            stage.epoch: accuracies(stage.metrics)
+            for stage in probes
+            if len(probes) > 1 and stage.epoch is not None and stage.status == "finished"
+        }
+
+
+def accuracies(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a test says of right answers: shares in [0, 1], such as ``top1`` or ``linear_top5``."""
+    return {name: value for name, value in metrics.items() if name.endswith(("top1", "top5"))}
 
 
 @dataclass(frozen=True, kw_only=True)

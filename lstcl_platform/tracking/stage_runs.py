@@ -90,6 +90,8 @@ class StageRuns(Store):
                 "lstcl.error": "",
                 "lstcl.log": "",
             }
+            if stage.epoch is not None:
+                tags["lstcl.epoch"] = str(stage.epoch)
             if total_steps is not None:
                 tags["lstcl.total_steps"] = str(total_steps)
             self._set_tags(run_id, tags)
@@ -308,7 +310,7 @@ def stage_state(run: Any) -> StageState:
     status = RUN_STATES[run.info.status]
     if status == "running" and began:
         seconds += max(time.time() - began, 0.0)
-    total = tags.get("lstcl.total_steps")
+    total, epoch = tags.get("lstcl.total_steps"), tags.get("lstcl.epoch")
     return StageState(
         key=tags.get("lstcl.stage_key", ""),
         kind=tags.get("lstcl.kind", ""),
@@ -320,6 +322,8 @@ def stage_state(run: Any) -> StageState:
         attempt=int(_number(tags.get("lstcl.attempt"))),
         error=tags.get("lstcl.error") or None,
         log=tags.get("lstcl.log") or None,
+        epoch=int(epoch) if epoch else None,
+        metrics=run.data.metrics,
     )
 
 

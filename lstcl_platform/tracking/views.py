@@ -14,6 +14,8 @@ from lstcl_platform.tracking.stage_runs import RUN_STATES
 
 STANDING = "lstcl.halving"
 """Tag of a trial: where its cell stood when successive halving last ranked it."""
+PROBES = "probe/"
+"""What the metrics of a trial begin with that are curves of its probes over epochs of pretraining (MLflow's step)."""
 
 
 def chain_of(graph: StageGraph, trial: Trial) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ def trial_result(
         name=run.data.tags.get("lstcl.trial", ""),
         run_id=run.info.run_id,
         cell=json.loads(run.data.tags.get("lstcl.cell", "{}")),
-        metrics=run.data.metrics,
+        metrics={name: value for name, value in run.data.metrics.items() if not name.startswith(PROBES)},
         status=status,
         stages=tuple(stages),
         standing=standing,

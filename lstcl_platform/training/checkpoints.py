@@ -259,6 +259,12 @@ def checkpoint_folders(stage_dir: str) -> list[tuple[int, int, str]]:
     return sorted(found, key=lambda entry: (entry[1], entry[0]), reverse=True)
 
 
+def step_of(uri: str) -> int:
+    """Steps after which the checkpoint in folder `uri` was taken, as its name says; -1 for another folder."""
+    step = _step_number(storage.parent(uri)[1])
+    return -1 if step is None else step
+
+
 def _attempt_number(name: str) -> int | None:
     match = re.fullmatch(r"a(\d+)", name)
     return int(match[1]) if match else None

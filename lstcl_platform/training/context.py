@@ -54,7 +54,7 @@ class StageContext:
         reporter: where figures go.
         profile_steps: first and last step (1-based) that rank 0 profiles, or None.
         allow_numerics_change: go on from a checkpoint written under another numerics fingerprint.
-        end_step: step after which a finetuning ends before its schedule does; None goes to the end.
+        end_step: step after which a training ends before its schedule does; None goes to the end.
     """
 
     device: "torch.device"

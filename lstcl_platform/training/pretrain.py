@@ -33,7 +33,7 @@ LR_BATCH = 256
 
 
 def pretrain(stage_spec: TrialSpec, context: StageContext, batches: Iterator[HostBatch]) -> StageResult:
-    """Train the framework of `stage_spec.pretrain` to its last epoch, or until the reporter asks to stop.
+    """Train the framework of `stage_spec.pretrain` to its last epoch, to `context.end_step`, or until asked to stop.
 
     Rows hold loss, lr, momentum (where there is a momentum encoder), grad_norm, retrieval_top1, the figures of
     `CollapseWatch` at the row's last step (its last micro-batch), and timing: samples_per_second,
@@ -106,6 +106,7 @@ def _course(stage_spec: TrialSpec, spec: PretrainSpec, context: StageContext) ->
     peak = resources.peak_tflops
     return Course(
         total_steps=spec.epochs * context.steps_per_epoch,
+        end_step=context.end_step,
         global_batch=spec.batch_size,
         seed=spec.seed,
         columns=("short", "long", "augment"),

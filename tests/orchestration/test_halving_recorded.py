@@ -166,7 +166,7 @@ def test_a_failed_rung_ends_the_trials_that_wait_for_its_ranking(tracker, tmp_pa
     states = launch.recorder.progress.stages.values()
     assert launch.recorder.progress.count("skipped") == 1 + 2 * 3
     assert {state.error for state in states if state.status == "skipped"} == {
-        f"needs finetune {bad.key[:10]} (lr_base=0.1), which failed"
+        f"needs finetune {bad.key[:10]} (lr_base=0.1, epoch 3), which failed"
     }
     launch.close()
     assert not (tmp_path / "halving").exists()

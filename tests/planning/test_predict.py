@@ -120,6 +120,17 @@ def test_rungs_of_successive_halving_share_the_epochs_of_one_finetuning(predict)
     assert tuned == 2 * [50, 50, 100]
 
 
+def test_parts_up_to_a_probe_share_the_epochs_of_one_pretraining_and_make_one_chain(predict):
+    """After epochs 2 and 5 of 10; 10 steps are an epoch."""
+    probes = {"protocols": ["linear"], "probe_epochs": [2, 5]}
+    found = predict(graph_of(evaluate=probes), cluster_of(count=2))
+    parts = [each for each in found.stages.values() if each.stage.kind == "pretrain"]
+    assert [part.work.steps for part in parts] == [20, 30, 50]
+    assert found.at_once == 2  # a probe beside the pretraining that goes on
+    assert predict(graph_of(evaluate={"protocols": ["linear"]}), cluster_of(count=2)).at_once == 1
+    assert found.wall.expected > sum(part.seconds.expected for part in parts)
+
+
 def test_data_of_unknown_size_is_not_guessed_at():
     data = DataSpec(train="/x/mine", val="/x/val")
     assert size_of("/x/mine", data, {}) is None

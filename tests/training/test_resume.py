@@ -51,9 +51,11 @@ def test_stopped_and_resumed_equals_uninterrupted(stage, whole, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("log_every_steps", [1, 2])
-def test_a_finetuning_that_goes_on_from_a_rung_equals_one_in_one_go(tmp_path: Path, log_every_steps: int):
-    """The rung is a stage that ends well after one epoch of the whole schedule, inside an interval of rows."""
-    stage, fields = StageUnderTest("finetune"), {"log_every_steps": log_every_steps}
+def test_a_training_that_goes_on_from_a_part_equals_one_in_one_go(
+    stage, tmp_path: Path, log_every_steps: int
+):
+    """The part is a stage that ends well after one epoch of the whole schedule, inside an interval of rows."""
+    fields = {"log_every_steps": log_every_steps}
     in_one_go = Recorder()
     whole = stage.run(stage_context(tmp_path / "whole" / "a1", in_one_go, **fields))
     at_rung = Recorder()

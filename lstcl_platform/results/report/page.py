@@ -11,7 +11,16 @@ from lstcl_platform.results.compare import BASELINES
 from lstcl_platform.results.drawing import VARIABLES, Drawing, inline_svg, save
 from lstcl_platform.results.paper_figures import result_drawing
 from lstcl_platform.results.published import TITLES
-from lstcl_platform.results.report import asked, bad_videos, classes, curves, halving, ran, reproduce
+from lstcl_platform.results.report import (
+    asked,
+    bad_videos,
+    classes,
+    curves,
+    halving,
+    probes,
+    ran,
+    reproduce,
+)
 from lstcl_platform.results.report.outcome import cells_table
 from lstcl_platform.results.report.paper_tables import Claim, claims, paper_table
 from lstcl_platform.results.report.predicted import predicted_table
@@ -284,6 +293,14 @@ def _training(tracker: "Tracker", study: Study) -> Iterator[Section]:
             finetuned, curves.TRAINING["finetune"], cells=cells, name="finetuning", title="Finetuning"
         ),
     ]
+    probed = probes.probes_drawing(study.comparison.cells)
+    if probed is not None:
+        yield Section(
+            anchor="probes",
+            title=probed.title,
+            drawings=[probed],
+            tables=probes.probes_tables(study.comparison.cells),
+        )
     if any(drawings):
         yield Section(anchor="curves", title="Training curves", drawings=[each for each in drawings if each])
     if pretrained:
