@@ -102,10 +102,6 @@ class _Study:
         """Of each stage, the folder of its attempts and leases."""
         return {key: str(self.storage / "train" / key) for key in self.graph.stages}
 
-    def videos_of(self, stage: Stage) -> int:
-        """Videos that a stage trains on."""
-        return len(self.data[trained_on(stage)].manifest.usable)
-
     def todo(self, finished: Mapping[str, FinishedStage]) -> list[Stage]:
         """Stages that are left to run, as far as is known now."""
         stages = self.graph.stages.items()
@@ -220,7 +216,7 @@ def _connect(
         tracker = opening.result()
     finished = tracker.finished(study.graph.stages)
     study.halving.settle(finished)
-    check_probe_epochs(study.graph, finished=finished, stage_dir=study.stage_dir, videos=study.videos_of)
+    check_probe_epochs(study.graph, finished=finished, stage_dirs=study.stage_dirs, data=study.data)
     if capacity is None and study.todo(finished):
         capacity = stack.enter_context(connected(address))
     return tracker, finished, capacity
@@ -331,7 +327,7 @@ def _jobs(
             board=board,
             profile_steps=study.first.tracking.profile_steps,
             allow_numerics_change=allow_numerics_change,
-            longer_dirs=tuple(study.stage_dir(longer.key) for longer in study.graph.longer(stage.key)),
+            longer_dirs=tuple(stage_dirs[longer.key] for longer in study.graph.longer(stage.key)),
         )
         for stage in todo
     }

@@ -1,7 +1,9 @@
 """Whether the weights that `evaluate.probe_epochs` asks for can still be had: a training does not run backwards."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 
+from lstcl_platform.orchestration.job import trained_on
+from lstcl_platform.orchestration.prepare import IndexedData
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import Stage, StageGraph
 from lstcl_platform.training.checkpoints import checkpoint_folders
@@ -11,16 +13,16 @@ def check_probe_epochs(
     graph: StageGraph,
     *,
     finished: Collection[str],
-    stage_dir: Callable[[str], str],
-    videos: Callable[[Stage], int],
+    stage_dirs: Mapping[str, str],
+    data: Mapping[str, IndexedData],
 ) -> None:
     """Refuse to probe an epoch that its pretraining has left behind, instead of training up to there once more.
 
     Args:
         graph: all stages.
         finished: keys of those whose results are there.
-        stage_dir: folder of a stage, by key.
-        videos: usable ones that a stage trains on.
+        stage_dirs: of each stage, its folder.
+        data: the videos, by resolved path.
 
     Raises:
         UserError: names every such epoch and its pretraining.
@@ -32,8 +34,9 @@ def check_probe_epochs(
         assert stage.spec.pretrain is not None
         if stage.key in finished:
             return stage.until or stage.spec.pretrain.epochs
-        steps = max((step for _, step, _ in checkpoint_folders(stage_dir(stage.key))), default=0)
-        return steps / max(1, videos(stage) // stage.spec.pretrain.batch_size)
+        steps = max((step for _, step, _ in checkpoint_folders(stage_dirs[stage.key])), default=0)
+        videos = len(data[trained_on(stage)].manifest.usable)
+        return steps / max(1, videos // stage.spec.pretrain.batch_size)
 
     problems = []
     for part in graph.stages.values():

@@ -25,6 +25,7 @@ from lstcl_platform.results.tables import comparison_records, comparison_table
 from lstcl_platform.specs import UserError, build_graph, expand, parse_experiment
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.tracking.cleaning import clean
+from lstcl_platform.tracking.patience import Patience
 from lstcl_platform.training.checkpoints import save_checkpoint
 from lstcl_platform.training.leases import Leases
 from lstcl_platform.video.indexing import index_videos
@@ -88,13 +89,14 @@ def test_probes_are_no_rungs_of_successive_halving(tmp_path):
 
 
 def test_an_epoch_that_pretraining_has_left_behind_is_refused_and_one_ahead_of_it_is_not(tmp_path):
-    graph, _ = graph_of(study(tmp_path))
+    spec = study(tmp_path)
+    graph, _ = graph_of(spec)
     first, _, second, _, whole, _ = graph.stages
+    dirs = {key: str(tmp_path / key) for key in graph.stages}
+    data = {spec.data.train: SimpleNamespace(manifest=SimpleNamespace(usable=range(9)))}
 
     def check(*, finished=()):
-        check_probe_epochs(
-            graph, finished=finished, stage_dir=lambda key: str(tmp_path / key), videos=lambda stage: 9
-        )
+        check_probe_epochs(graph, finished=finished, stage_dirs=dirs, data=data)
 
     check()
     check(finished=[first, second, whole])
@@ -174,7 +176,11 @@ class Launch:
             launches={self.name: self.run},
             finished=tracker.finished(self.graph.stages),
             dataset_of=lambda stage: {"name": "v", "digest": "d", "source": "/d", "context": "training"},
-            turns=Turns(self.leases, stage_dirs={key: str(self.train / key) for key in self.graph.stages}),
+            turns=Turns(
+                self.leases,
+                stage_dirs={key: str(self.train / key) for key in self.graph.stages},
+                patience=Patience(60),
+            ),
             view=SimpleNamespace(message=lambda text: None),
         )
 
