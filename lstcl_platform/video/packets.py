@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,10 +30,10 @@ _RATE_WITHOUT_TIMES = 25
 
 @dataclass(frozen=True)
 class Run:
-    """Packets to decode one after the other from a fresh decoder: the first is an entry point."""
+    """Packets to decode one after the other from a fresh decoder."""
 
     first: int
-    """Position of the entry packet."""
+    """Position of the entry packet; what is fed before it is a lead-in."""
     feed: list[int]
     """Positions of the packets to decode, ascending."""
 
@@ -92,12 +92,13 @@ class PacketIndex:
         """Packets of a run."""
         return self.table.packets(run.feed)
 
-    def runs(self, wanted: Sequence[int]) -> list[Run]:
+    def runs(self, wanted: Sequence[int], *, complete: bool = False) -> list[Run]:
         """Fewest packets that the shown frames `wanted` (display indices) need, in as few runs as possible.
 
         A frame needs everything from the last entry point that precedes it both in decoding order and in
         presentation: leading pictures of an open GOP are shown before their keyframe but need the GOP before.
-        Unwanted pictures that no other picture refers to are left out.
+        Unwanted pictures that no other picture refers to are left out. Of `complete` runs, nothing is, and the group
+        before the entry point leads in: an open group may name pictures of it, if only to dismiss them.
         """
         if self.by_order:
             return [Run(0, list(range(len(self.table))))]
@@ -110,11 +111,11 @@ class PacketIndex:
         # By entry, not by target: a leading picture comes after its keyframe but needs an earlier entry.
         for entry, target in sorted((self._entry(target), target) for target in keep):
             if entry > end + 1 or not runs:
-                runs.append(Run(entry, []))
+                runs.append(Run(entry, list(range(self._entry_before(entry), entry)) if complete else []))
                 end = entry - 1
             fresh = range(end + 1, target + 1)
             # Without the pictures that they refer to, decoders make up some, out of whatever came before.
-            whole = runs[-1].first not in entries
+            whole = complete or runs[-1].first not in entries
             runs[-1].feed.extend(i for i in fresh if whole or i in keep or not self.table.is_unreferenced(i))
             end = max(end, target)
         return runs
@@ -127,6 +128,11 @@ class PacketIndex:
             if self.pts[keys[number]] <= self.pts[position] and self.table.is_entry(keys[number]):
                 return keys[number]
         return 0
+
+    def _entry_before(self, position: int) -> int:
+        keys = self.table.keys
+        earlier = reversed(keys[: bisect_left(keys, position)])
+        return next((key for key in earlier if self.table.is_entry(key)), 0)
 
     def _timed_frames(self, stream: VideoStream) -> list[int]:
         """Positions of the packets whose pictures are shown, in the order of their times.

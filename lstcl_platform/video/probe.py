@@ -12,11 +12,12 @@ from av.video.stream import VideoStream
 
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage.places import Place
+from lstcl_platform.video.complaints import Log, ffmpeg_errors
 from lstcl_platform.video.opening import whole_content
 from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.packets import PacketIndex
 from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
-from lstcl_platform.video.soundness import Log, decoding_problem, ffmpeg_errors, truncation
+from lstcl_platform.video.soundness import decoding_problem, truncation
 
 _CHUNK = 1 << 20
 
@@ -94,14 +95,15 @@ def _describe(video: OpenVideo, facts: Probe, *, thorough: bool, log: Log) -> Pr
         video.stream.codec_context.flush_buffers()
     if problem is not None:
         return replace(facts, problem=problem)
-    sizes: list[tuple[int, int, Orientation]] = []
+    found = (0, 0, Orientation())
 
     def look(_: int, frame: av.VideoFrame) -> None:
+        nonlocal found
         frame.reformat(format="rgb24", threads=1)  # there are colours that FFmpeg decodes but cannot convert
-        sizes.append((frame.width, frame.height, Orientation.of(frame)))
+        found = frame.width, frame.height, Orientation.of(frame)
 
     video.decode([0], look)
-    ((width, height, orientation),) = sizes
+    width, height, orientation = found
     fps, duration = _timing(stream, video.index)
     return replace(
         facts,

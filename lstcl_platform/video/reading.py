@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.storage.places import RemotePath
+from lstcl_platform.video.complaints import Log, ffmpeg_errors
 from lstcl_platform.video.demuxing import KEPT_BYTES, PacketTable
 from lstcl_platform.video.opening import open_container, stamp
-from lstcl_platform.video.packets import PacketIndex
+from lstcl_platform.video.packets import PacketIndex, Run
 
 _LONG_FILES = 8
 _long: OrderedDict[tuple[str, int, int], PacketTable] = OrderedDict()
@@ -69,21 +71,44 @@ class OpenVideo:
     def decode(self, wanted: Sequence[int], take: Callable[[int, av.VideoFrame], None]) -> int:
         """Decode what the shown frames `wanted` need and hand each of them to `take`, in any order.
 
+        A frame may be handed out twice; the later one is right.
+
         Returns:
-            Frames that the decoder put out until the last wanted one.
+            Frames that the decoder put out.
 
         Raises:
             DecodeError: One of them cannot be decoded, or damage or a change of size came up on the way.
         """
-        index, context = self.index, self.stream.codec_context
-        missing = {int(i): int(i) if index.by_order else int(index.times[i]) for i in wanted}
-        by_key = {key: i for i, key in missing.items()}
+        with ffmpeg_errors() as log:
+            decoded = self._decode(self.stream.codec_context, self.index.runs(wanted), wanted, take)
+            if not log:
+                return decoded
+            # It may have missed what was left out; with nothing left out, only damage makes it complain.
+            with self.index.table.another_decoder() as context:
+                return self._decode(context, self.index.runs(wanted, complete=True), wanted, take, log=log)
+
+    def _decode(
+        self,
+        context: VideoCodecContext,
+        runs: Sequence[Run],
+        wanted: Sequence[int],
+        take: Callable[[int, av.VideoFrame], None],
+        *,
+        log: Log = (),
+    ) -> int:
+        """Decode runs; an error in the `log` that comes up on the way is damage, except in a lead-in."""
+        index = self.index
+        by_key = {int(i) if index.by_order else int(index.times[i]): int(i) for i in wanted}
         shape: tuple[int, int] | None = None
         counter = 0
-        for number, run in enumerate(index.runs(wanted)):
+        for number, run in enumerate(runs):
             if number:
                 context.flush_buffers()
-            for packet in chain(index.packets(run), (None,)):
+            positions = chain(run.feed, (run.feed[-1],))
+            # To the end also when all are found: a frame may refer to a damaged one that is shown, and comes, after it.
+            packets = chain(takewhile(lambda _: by_key, index.packets(run)), (None,))
+            for position, packet in zip(positions, packets, strict=False):
+                heard = len(log)
                 for frame in context.decode(packet):
                     key = counter if index.by_order else frame.pts
                     counter += 1
@@ -95,8 +120,11 @@ class OpenVideo:
                     shown = by_key.pop(key, None) if key is not None else None
                     if shown is not None:
                         take(shown, frame)
-                if not by_key:
-                    return counter
+                # Hidden pictures at the beginning may lack what they refer to.
+                if len(log) > heard and position >= run.first and (counter or not index.hides_some):
+                    raise DecodeError(self.path, f"damaged: {log[heard][2].strip()}")
+        if not by_key:
+            return counter
         first = min(by_key.values())
         raise DecodeError(self.path, f"frame {first} and {len(by_key) - 1} others cannot be decoded")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import av
-import av.logging
 
+from lstcl_platform.video.complaints import Log
 from lstcl_platform.video.reading import OpenVideo, reason
 
 KINDS = (
@@ -28,9 +27,6 @@ KINDS = (
 
 _CUT_SHORT = "File ended prematurely"
 """What FFmpeg's Matroska reader says."""
-
-Log = Sequence[tuple[int, str, str]]
-"""(level, source, message) of what FFmpeg said."""
 
 
 def kind_of(problem: str) -> str:
@@ -107,15 +103,3 @@ def _all_frames(video: OpenVideo) -> Iterator[tuple[list[av.VideoFrame], list[st
             yield video.stream.codec_context.decode(packet), []
         except av.FFmpegError as error:
             yield [], [reason(error)]
-
-
-@contextmanager
-def ffmpeg_errors() -> Iterator[Log]:
-    """Capture what FFmpeg calls an error in this thread; it grows inside the `with` block."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture(local=True) as log:
-            yield log
-    finally:
-        av.logging.set_level(level)

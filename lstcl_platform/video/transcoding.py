@@ -22,10 +22,11 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from lstcl_platform import storage
 from lstcl_platform.storage.places import Place
+from lstcl_platform.video.complaints import ffmpeg_errors
 from lstcl_platform.video.orientation import Orientation
 from lstcl_platform.video.probe import probe
 from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
-from lstcl_platform.video.soundness import decoding_problem, ffmpeg_errors, truncation
+from lstcl_platform.video.soundness import decoding_problem, truncation
 
 # No picture refers to a B-frame, so all unwanted ones are skipped. mbtree off: with it x264 writes other bytes from
 # call to call.
