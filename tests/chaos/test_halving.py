@@ -1,4 +1,4 @@
-"""Successive halving whose launcher is killed between the rungs: the same cells go on, to the same bits."""
+"""Successive halving whose launcher is killed between the rungs, or runs twice at once: the same cells go on."""
 
 import json
 from pathlib import Path
@@ -106,3 +106,38 @@ def test_killed_between_the_rungs_the_same_cells_go_on_to_the_bits_of_a_whole_fi
         assert text.count("stopped after epoch 1: val_top1") == 2
         assert text.count("stopped after epoch 2: val_top1") == 1
     assert "chose cells by val_top1" in third.stdout
+
+
+def test_two_launches_at_once_run_each_stage_once_and_agree(tmp_path):
+    """Each with a cluster of its own, as two people would start them."""
+    videos, storage = make_study_videos(tmp_path / "videos"), tmp_path / "runs"
+    rule = {"after_epochs": [1, 2], "keep": 0.5}
+    spec = write_spec(tmp_path / "tiny.yaml", study(videos, storage, rates=RATES, halving=rule))
+    both = [Launched("launch", spec, log=tmp_path / f"{name}.log") for name in ("first", "second")]
+    try:
+        codes = [launched.finish(timeout=1800) for launched in both]
+    finally:
+        for launched in both:
+            launched.close()
+    texts = [launched.log.read_text() for launched in both]
+    assert codes == [0, 0], "\n".join(text[-3000:] for text in texts)
+    assert any("waiting for its result" in text for text in texts), "the launches have met"
+
+    standings = decisions(storage)
+    assert [len(ranked) for ranked in standings.values()] == [4, 2]
+    assert set(attempts(storage).values()) == {1}
+    store = Store(storage)
+    assert sorted(trial.status for trial in store.trials.values()) == ["finished", *["stopped"] * 3]
+    runs = store.tracker._client.search_runs(
+        [store.tracker._client.get_experiment_by_name("lstcl-stages").experiment_id]
+    )
+    keys = [run.data.tags["lstcl.stage_key"] for run in runs]
+    assert len(keys) == len(set(keys)) == len(attempts(storage)) == 2 * (4 + 2 + 1)
+    for text in texts:
+        assert text.count("after epoch 1, 2 of 4 cells go on") == 1
+        assert text.count("after epoch 2, 1 of 2 cells go on") == 1
+    told = [sorted(line.strip() for line in text.splitlines() if "cells go on by" in line) for text in texts]
+    assert told[0] == told[1]
+    ran = [int(text.split(" stages ran, ")[0].split()[-1]) for text in texts]
+    print(f"stages that each launch ran: {ran}")
+    assert sum(ran) == len(keys)
