@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Watchdog:
 
     def _speak(self, stack: traceback.StackSummary, *, seconds: float) -> None:
         if self._log is not None:
-            with self._log.open("a") as file:
+            with suppress(OSError), self._log.open("a") as file:  # a full disk must not end the watch
                 file.write(f"no step for {seconds:.0f} s after step {self._step}; stacks of all threads:\n")
                 file.flush()
                 faulthandler.dump_traceback(file, all_threads=True)

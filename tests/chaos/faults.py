@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,24 @@ def hang_worker(sweep: DisturbedSweep) -> None:
     assert "stacks of all threads" in Path(log).read_text()
 
 
+def hang_training(order: Path) -> Fault:
+    """The training thread of a stage's only worker stands still (`helpers/hang`); all else of its process answers."""
+
+    def fault(sweep: DisturbedSweep) -> None:
+        order.touch()
+        sweep.until(lambda: " stood still after step " in sweep.text(), "the attempt to be given up")
+        assert not order.exists()
+        (line,) = [line for line in sweep.text().splitlines() if " stood still after step " in line]
+        assert "failed, trying again: " in line
+        assert f"(rank 0 on {socket.gethostname()} stood still" in line
+        assert line.endswith(" _hang)"), line
+        log = sweep.text().split("; stacks: ")[1].split()[0]
+        assert "stacks of all threads" in Path(log).read_text()
+        print(line)
+
+    return fault
+
+
 def drain(sweep: DisturbedSweep) -> None:
     """The cloud says that the node goes in 30 s, brings another, and takes it."""
     sweep.nodes.drain_node(30)
@@ -132,9 +151,9 @@ def lose_tracking(server: MlflowServer, *, seconds: float) -> Fault:
     return fault
 
 
-def fill_disk(sweep: DisturbedSweep) -> int:
-    """Nothing can be written any more; the launch ends and says so, and is launched again once there is space."""
-    filler = sweep.storage / "filler"
+def _fill(storage: Path) -> Path:
+    """A file in `storage` after which nothing can be written any more."""
+    filler = storage / "filler"
     with filler.open("wb", buffering=0) as file:
         size = 1 << 16
         while size:
@@ -142,10 +161,28 @@ def fill_disk(sweep: DisturbedSweep) -> int:
                 file.write(bytes(size))
             except OSError:  # no space for so much: the rest goes in smaller pieces
                 size //= 2
+    return filler
+
+
+def fill_disk(sweep: DisturbedSweep) -> int:
+    """Nothing can be written any more; the launch ends and says so, and is launched again once there is space."""
+    filler = _fill(sweep.storage)
     wait_until(lambda: sweep.is_over, "the launch to end")
     assert "make space" in sweep.text() or "disk is full" in sweep.text(), sweep.text()[-3000:]
     filler.unlink()
     return _launch_again(sweep, 1)
+
+
+def fill_disk_for_a_while(sweep: DisturbedSweep) -> None:
+    """Nothing can be written to storage until the launch does not know any more whose turn its stages are."""
+    filler = _fill(sweep.storage)
+    sweep.until(lambda: "the storage does not answer" in sweep.text(), "word that storage is away")
+    assert "No space left" in sweep.text()
+    logged = sweep.steps()
+    time.sleep(5)  # in which training goes on, and nobody may record it
+    assert sweep.steps() == logged
+    filler.unlink()
+    sweep.until(lambda: "the storage answers again" in sweep.text(), "word that it is back")
 
 
 def launch_twice(sweep: DisturbedSweep) -> None:

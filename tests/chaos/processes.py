@@ -92,6 +92,9 @@ class RayNodes:
     Args:
         folder: a short path for sockets and logs.
         cpus: CPUs of a node.
+
+    Attributes:
+        environment: of what is started from now on, beside this process's.
     """
 
     def __init__(self, folder: Path, *, cpus: int = 2) -> None:
@@ -103,6 +106,7 @@ class RayNodes:
         self.nodes: list[Server] = []
         self._node_ids: list[str] = []
         self._client: Any = None
+        self.environment: dict[str, str] = {}
 
     def up(self) -> None:
         """Start head and one node."""
@@ -182,6 +186,7 @@ class RayNodes:
             log=self._folder / "ray.log",
             RAY_num_workers_soft_limit="8",
             RAY_worker_maximum_startup_concurrency="8",
+            **self.environment,
         )
 
 

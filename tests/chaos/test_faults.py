@@ -1,7 +1,8 @@
 """Faults against running sweeps: whatever breaks, the outcome is an undisturbed sweep's to the last bit."""
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.chaos.faults import (
     damage_newest,
     drain,
     fill_disk,
+    fill_disk_for_a_while,
+    hang_training,
     hang_worker,
     kill_head,
     kill_process,
@@ -25,6 +28,8 @@ from tests.chaos.sweep import DisturbedSweep, Fault, table
 from tests.helpers.study import make_study_videos, run_cli, study_values, write_spec
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+HANG = Path(__file__).parents[1] / "helpers" / "hang"
 
 FAULTS: Mapping[str, tuple[Mapping[str, Fault], Mapping[str, Fault]]] = {
     "processes": (
@@ -138,7 +143,23 @@ def test_a_worker_that_hangs_is_named_and_replaced(nodes, videos, tmp_path):
     assert_equal_outcomes(outcome(sweep, hang, {}), expected)
 
 
-def test_a_full_disk_ends_the_launch_and_nothing_else(nodes, videos, calm, tmp_path):
+def test_a_lone_worker_whose_training_hangs_is_named_and_replaced(nodes, videos, calm, tmp_path):
+    storage, order = tmp_path / "runs", tmp_path / "hang"
+    values = study(videos, storage, resources__collective_timeout_minutes=0.5)
+    nodes.environment = {
+        "PYTHONPATH": os.pathsep.join([str(HANG), os.environ.get("PYTHONPATH", "")]),
+        "LSTCL_TEST_HANG": str(order),
+    }
+    nodes.up()
+    spec = write_spec(tmp_path / "wild.yaml", values)
+    sweep = DisturbedSweep(spec, nodes=nodes, storage=storage, log=tmp_path / "wild.log")
+    hang = {"the training thread of the only worker hangs, timeout 30 s": hang_training(order)}
+    assert_equal_outcomes(outcome(sweep, hang, {}), calm)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A folder that holds 64 MB."""
     storage = tmp_path / "small"
     storage.mkdir()
     mount = subprocess.run(
@@ -150,10 +171,43 @@ def test_a_full_disk_ends_the_launch_and_nothing_else(nodes, videos, calm, tmp_p
     if mount.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
     try:
-        # Tracking lies on the same disk, as by default: it is waited for before the launch gives up.
-        spec = write_spec(tmp_path / "wild.yaml", study(videos, storage, tracking__patience_minutes=0.2))
-        nodes.up()
-        sweep = DisturbedSweep(spec, nodes=nodes, storage=storage, log=tmp_path / "wild.log")
-        assert_equal_outcomes(outcome(sweep, {"the disk is full": fill_disk}, {}), calm)
+        yield storage
     finally:
         subprocess.run(["umount", "--lazy", storage], check=True)
+
+
+def test_a_full_disk_ends_the_launch_and_nothing_else(nodes, videos, calm, small_disk, tmp_path):
+    # Tracking lies on the same disk, as by default: it is waited for before the launch gives up.
+    spec = write_spec(tmp_path / "wild.yaml", study(videos, small_disk, tracking__patience_minutes=0.2))
+    nodes.up()
+    sweep = DisturbedSweep(spec, nodes=nodes, storage=small_disk, log=tmp_path / "wild.log")
+    assert_equal_outcomes(outcome(sweep, {"the disk is full": fill_disk}, {}), calm)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing_where_tracking_is_elsewhere(
+    nodes, videos, small_disk, tmp_path
+):
+    steps, every = 5000, 10
+    tracking = tmp_path / "tracking"
+    tracking.mkdir()
+    values = study(
+        videos,
+        small_disk,
+        pretrain__epochs=steps // 2,
+        checkpoint={
+            "every_steps": 10 * steps,
+            "every_minutes": None,
+        },  # one that cannot be written ends its stage
+        tracking={"uri": f"sqlite:///{tracking}/mlflow.db", "log_every_steps": every},
+    )
+    spec = write_spec(tmp_path / "wild.yaml", values)
+    nodes.up()
+    sweep = DisturbedSweep(
+        spec, nodes=nodes, storage=small_disk, log=tmp_path / "wild.log", database=tracking / "mlflow.db"
+    )
+    full = {"the disk is full for a while, tracking elsewhere": fill_disk_for_a_while}
+    stages = outcome(sweep, {}, full).values()  # fails if a row is there twice
+    assert {stage["status"] for stage in stages} == {"finished"}
+    (pretrained,) = (stage for stage in stages if stage["kind"] == "pretrain")
+    logged = sorted(step for name, step in pretrained["points"] if name == "loss")
+    assert logged == list(range(every, steps + 1, every))
