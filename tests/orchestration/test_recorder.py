@@ -315,6 +315,19 @@ def test_the_rank_that_kept_the_others_waiting_is_named_with_its_node(case):
     assert any("rank 2 on node-2 stands still after step 1" in text for text in case.view.messages)
 
 
+def test_a_lone_worker_that_stood_still_is_named_with_its_node(case):
+    case.begin(case.pretrain)
+    asleep = {"step": 2, "where": "user.py:3 read", "waits": False}
+    case.recorder.handle([case.event("stuck", node="node-0", **asleep)])
+    case.recorder.handle([case.event("retry", text="attempt 1 failed, trying again: its process ended")])
+    place = "(rank 0 on node-0 stood still after step 2 at user.py:3 read)"
+    assert case.view.messages[-1].endswith(f"its process ended {place}")
+    case.recorder.complete(
+        case.pretrain, {"status": "failed", "error": "its process ended", "log": "error.txt"}
+    )
+    assert case.recorded.stages[0].error == f"its process ended {place}"
+
+
 def test_a_board_gives_each_event_once_in_order():
     board = Board()
     events = [Event(kind="warning", stage="s", attempt=1, data={"text": str(i)}) for i in range(3)]
