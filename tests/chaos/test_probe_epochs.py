@@ -1,4 +1,4 @@
-"""A pretraining that is probed on its way and killed between two probes: nothing twice, and the bits of one in one go."""
+"""A pretraining that is probed on its way and killed between two probes: nothing twice, and the bits of a whole one."""
 
 from pathlib import Path
 
