@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, default_manifest, progress_bar
+from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, default_manifest, progress_bar, videos_place
 from lstcl_platform.cli.launch import AddressOption
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(
     named = place if place.suffix.lower() == ".parquet" else None
     target = place_of(output) if output else named or default_manifest(place)
     with progress_bar(f"Checking {source}") as progress:
-        manifest = check_videos(source, address=address, videos=videos, progress=progress)
+        manifest = check_videos(source, address=address, videos=videos_place(videos), progress=progress)
     manifest.save(target)
     if form == "json":
         typer.echo(json.dumps(_report(manifest, target), indent=2))

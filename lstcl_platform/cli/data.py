@@ -23,9 +23,11 @@ SOURCE_HELP = (
     "Something-Something-V2 train.json, UCF101 trainlist01.txt, HMDB51 splits#train1."
 )
 VideosOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--videos", help="Folder of an annotation's videos. Default: below its folder or the one above."
+        "--videos",
+        help="Folder or URI of an annotation's videos. Default: below its folder or the one above.",
+        metavar="FOLDER",
     ),
 ]
 
@@ -61,10 +63,17 @@ def index(
     target = default_manifest(place_of(source)) if output is None else place_of(output)
     previous = Manifest.load(target) if target.exists() else None
     with progress_bar(f"Indexing {source}") as progress:
-        manifest = index_videos(source, videos=videos, previous=previous, progress=progress)
+        manifest = index_videos(source, videos=videos_place(videos), previous=previous, progress=progress)
     manifest.save(target)
     _summarise(manifest, target)
     hint(f"lstcl-platform data show {target} -o views.png, or name {target} as data.train or data.val")
+
+
+def videos_place(videos: str | None) -> "Place | None":
+    """What `--videos` names."""
+    from lstcl_platform.storage.places import place_of
+
+    return None if videos is None else place_of(videos)
 
 
 def default_manifest(source: "Place") -> Path:

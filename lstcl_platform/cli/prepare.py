@@ -8,7 +8,7 @@ import typer
 
 from lstcl_platform.cli.bench import parse_numbers
 from lstcl_platform.cli.check import EXIT_BAD_VIDEOS
-from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, progress_bar
+from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, progress_bar, videos_place
 from lstcl_platform.cli.launch import AddressOption
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def prepare(
             strides=numbers,
             frames=frames,
             address=address,
-            videos=videos,
+            videos=videos_place(videos),
             progress=progress,
         )
     if form == "json":

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ def check_videos(
     source: str | Place,
     *,
     address: str | None,
-    videos: Path | None = None,
+    videos: Place | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Decode every video of a folder, annotation or manifest, and index it anew with all that is wrong.

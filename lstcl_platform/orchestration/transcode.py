@@ -72,7 +72,7 @@ def prepare_videos(
     strides: Sequence[int],
     frames: int,
     address: str | None,
-    videos: Path | None = None,
+    videos: Place | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Transcode what is not there yet, and measure what it brings.

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from lstcl_platform import storage
+from lstcl_platform.cli.data import data_app
 from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import objects, range_file
 from lstcl_platform.storage.places import place_of
@@ -206,3 +208,29 @@ def test_a_dataset_in_a_bucket_is_prepared_there_and_gone_on_with(folder, remote
         claim(out, root=listing.root, settings=TranscodeSettings())
     with pytest.raises(UserError, match="inside the folder of the videos"):
         plan_copy(list_videos(remote), place_of(f"{remote}/out"))
+
+
+def test_videos_of_a_local_annotation_may_lie_in_a_bucket(remote, bucket, s3, tmp_path):
+    """The annotation at hand, the videos where there is room: a CSV of paths, and Kinetics, which has names alone."""
+    table, kinetics = tmp_path / "table.csv", tmp_path / "train.csv"
+    table.write_text("path,label\njump/a.mp4,jump\nrun/d.mp4,run\n")
+    kinetics.write_text("label,youtube_id,time_start,time_end,split\nhop,a,0,10,train\nhop,gone,0,10,train\n")
+    key = bucket.removeprefix(f"s3://{BUCKET}/")
+    source = {"Bucket": BUCKET, "Key": f"{key}/set/jump/a.mp4"}
+    s3.client().copy_object(CopySource=source, Bucket=BUCKET, Key=f"{key}/set/hop/a_000000_000010.mp4")
+    for annotation, paths in (
+        (table, ["jump/a.mp4", "run/d.mp4"]),
+        (kinetics, ["hop/a_000000_000010.mp4"]),
+    ):
+        output = tmp_path / "m" / f"{annotation.stem}.parquet"
+        asked = ["index", str(annotation), "--videos", remote, "-o", str(output)]
+        result = CliRunner().invoke(data_app, asked)
+        assert result.exit_code == 0, result.output
+        manifest = Manifest.load(output)
+        assert str(manifest.root) == remote
+        assert [row["path"] for row in manifest.table.to_pylist()] == paths
+        assert len(manifest.usable) == len(paths)
+    nowhere = ["index", str(kinetics), "--videos", f"{remote}/none", "-o", str(tmp_path / "x.parquet")]
+    told = CliRunner().invoke(data_app, nowhere).exception
+    assert isinstance(told, UserError)
+    assert "none: no such folder of videos" in str(told)
