@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstcl_platform.cli.launch import AddressOption, NumericsOption, is_url, run
+from lstcl_platform.cli.launch import AddressOption, NumericsOption, is_url, run, where
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
 from lstcl_platform.cli.terminal import DEFAULT_STORAGE, command, hint
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.tracking.secrets import mask_text
 
 if TYPE_CHECKING:
     from lstcl_platform.tracking.tracker import StageState
@@ -27,10 +28,10 @@ def resume(
     if is_url(address):
         from lstcl_platform.cli.remote import run_there
 
-        command = ["resume", experiment, "--storage", storage, "--address", "auto"]
-        command += ["--tracking-uri", tracking_uri] if tracking_uri else []
-        command += ["--allow-numerics-change"] if allow_numerics_change else []
-        run_there(str(address), command, files={}, experiments=[experiment])
+        there = ["resume", experiment, "--storage", storage, "--address", "auto"]
+        there += ["--tracking-uri", tracking_uri] if tracking_uri else []
+        there += ["--allow-numerics-change"] if allow_numerics_change else []
+        run_there(str(address), there, files={}, experiments=[experiment])
     import yaml
 
     from lstcl_platform.specs import LoadedExperiment
@@ -42,7 +43,9 @@ def resume(
         requested=yaml.safe_load(recorded.requested),
         resolved=recorded.spec,
     )
-    again = f"lstcl-platform resume {experiment}"
+    words = where(address, allow_numerics_change=allow_numerics_change)
+    words += ["--tracking-uri", mask_text(tracking_uri)] if tracking_uri else []
+    again = command("resume", experiment, *words, storage=storage)
     run([loaded], address=address, allow_numerics_change=allow_numerics_change, again=again)
 
 

@@ -47,6 +47,12 @@ def is_url(address: str | None) -> bool:
     return address is not None and address.startswith(("http://", "https://"))
 
 
+def where(address: str | None, *, allow_numerics_change: bool) -> list[str]:
+    """Options of a launch that a launch which goes on with it needs too."""
+    words = [] if address is None else ["--address", address]
+    return [*words, "--allow-numerics-change"] if allow_numerics_change else words
+
+
 def launch(
     specs: SpecArguments,
     overrides: OverrideOptions = None,
@@ -67,6 +73,7 @@ def launch(
     loaded = [load_requested(path, overrides or (), override_files=files) for path in specs]
     changes = [word for file in files for word in ("--override", str(file))]
     changes += [word for text in overrides or () for word in ("--set", text)]
+    changes += where(address, allow_numerics_change=allow_numerics_change)
     again = shlex.join(["lstcl-platform", "launch", *map(str, specs), *changes])
     if is_url(address):
         from lstcl_platform.cli.remote import launch_there

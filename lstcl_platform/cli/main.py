@@ -1,5 +1,6 @@
 """The command line: one visible table of commands, and what a wrong input looks like."""
 
+import inspect
 import sys
 from typing import Annotated
 
@@ -72,6 +73,11 @@ data_app.command("synthesize")(synthesize.synthesize)
 app.add_typer(data_app, name="data")
 bench_app.command("step")(step)
 app.add_typer(bench_app, name="bench")
+
+for registered in (info for table in (app, data_app, bench_app) for info in table.registered_commands):
+    # A docstring ends its lines for who reads the code; a terminal has a width of its own.
+    paragraphs = inspect.cleandoc(inspect.getdoc(registered.callback) or "").split("\n\n")
+    registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def main() -> None:

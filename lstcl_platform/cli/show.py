@@ -93,6 +93,10 @@ def _video(source: "Place", row: int | None) -> "tuple[Place, VideoRow]":
     from lstcl_platform.video.manifest import Manifest
     from lstcl_platform.video.probe import probe
 
+    if source.is_dir():
+        raise UserError(
+            f"{source}: a folder; name one video in it, or the manifest that `data index` writes of it"
+        )
     if source.suffix.lower() != ".parquet":
         if row is not None:
             raise UserError(f"--row {row}: {source} is one video; rows are those of a manifest")

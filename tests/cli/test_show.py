@@ -45,6 +45,7 @@ def test_wrong_input_is_named(study, tmp_path):
     )
     for arguments, message in (
         ((folder / "none.mp4",), "missing: no such file"),
+        ((folder / "train",), "a folder; name one video in it"),
         ((manifest, "--row", "9"), "has rows 0 to 4"),
         ((manifest, "--row", "2"), "bad.mp4: unreadable"),
         ((video, "--row", "0"), "is one video"),

@@ -2,10 +2,12 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from typer.testing import CliRunner
 
+from lstcl_platform.cli import control, launch
 from lstcl_platform.cli.main import app
 from tests.helpers.videos import make_video
 
@@ -79,3 +81,25 @@ def test_status_for_a_script():
     assert study["experiment"] == "study"
     assert [trial["name"] for trial in study["trials"]] == ["one", "other", "two"]
     assert {stage["kind"] for stage in study["trials"][0]["stages"]} == {"pretrain", "finetune", "evaluate"}
+
+
+def test_the_command_that_goes_on_does_so_in_the_same_place(place, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(control, "run", lambda experiments, **options: told.append(options["again"]))
+    monkeypatch.setattr(launch, "run", lambda experiments, **options: told.append(options["again"]))
+    storage, spec = str(place / "lstcl_runs"), tmp_path / "tiny.yaml"
+    spec.write_text("{name: tiny, data: {train: train, val: val}}")
+    for words in (f"resume study --storage {storage}", f"launch {spec}"):
+        for options in ("", " --address auto --allow-numerics-change"):
+            assert runner.invoke(app, f"{words}{options}".split()).exit_code == 0
+            assert set(told.pop().split()) == {"lstcl-platform", *f"{words}{options}".split()}
+
+
+@pytest.mark.parametrize("command", ["data prepare", "bench ingest", "launch", "embed"])
+def test_help_fills_the_lines_of_the_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = runner.invoke(app, [*command.split(), "--help"]).stdout.partition("╭")[0]
+    lines = [line.strip() for line in text.strip().splitlines()]
+    for line, after in pairwise(lines[2:]):
+        if line and after:
+            assert len(line) + 1 + len(after.split()[0]) > 77, (line, after)
