@@ -26,6 +26,8 @@ ROLES = {
     "gcs_server": "Ray",
     "raylet": "Ray",
     "Agent": "Ray",
+    "ray/dashboard/": "Ray",
+    "monitor.py": "Ray",
     "_StatsActor": "Ray",
     "_AutoscalingCoordinatorActor": "Ray",
     "ray::Board": "board",
@@ -41,7 +43,7 @@ ROLES = {
 """Part of a process's title -> what it is, on a machine that is head and node in one; the first that fits counts."""
 ON_NODES = ("training worker", "decoding and idle")
 """What a cluster with nodes has there and not on its head."""
-LOOKS = 7
+LOOKS = 5
 SECONDS_BETWEEN = 2.0
 PATIENCE = 900.0
 COMMAND = (sys.executable, "-c", "from lstcl_platform.cli.main import main; main()", "launch")
@@ -95,7 +97,13 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--set", action="append", default=[], dest="changes")
     arguments = parser.parse_args()
-    found = [look(arguments.spec, arguments.changes, at_once=count) for count in arguments.at_once]
+    found = []
+    for count in arguments.at_once:
+        found.append(look(arguments.spec, arguments.changes, at_once=count))
+        print(
+            f"{count} at once: " + ", ".join(f"{role} {size:.0f}" for role, size in found[-1].items()),
+            flush=True,
+        )
     titles = [f"{count} at once" for count in arguments.at_once]
     table = Table("MB (PSS)", *titles, title="Memory of a launch by what the processes are")
     for role in found[0]:
