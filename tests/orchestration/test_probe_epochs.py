@@ -266,6 +266,15 @@ def test_frozen_accuracy_over_epochs_is_recorded_and_shown_as_it_appears(tracker
     ]
     chapter = chapter_of(tracker, read_study(tracker, "probed"))
     (section,) = (section for section in chapter.sections if section.anchor == "probes")
+    (ran,) = (section for section in chapter.sections if section.anchor == "ran")
+    assert [row[0].text for row in ran.tables[0].rows] == [
+        "pretraining, epoch 2",
+        "pretraining, epoch 5",
+        "pretraining",
+        "probe, epoch 2",
+        "probe, epoch 5",
+        "probe",
+    ]
     (drawing,) = section.drawings
     assert [panel.alt for panel in drawing.panels] == [
         "k-NN top-1 accuracy (%) over epochs of pretraining: default: 25.0 at 2, 50.0 at 5, 75.0 at 10.",

@@ -70,6 +70,7 @@ def stages_table(study: Study) -> Table:
             record = study.stages[key]
             state = record.state
             first = trials[0].name
+            is_part = trials[0].final_stages[kind].key != key and state.epoch is not None
             standing = (
                 state.status
                 if state.total_steps is None
@@ -78,7 +79,7 @@ def stages_table(study: Study) -> Table:
             notes = [note for note in (record.warning, state.error) if note]
             rows.append(
                 [
-                    text(word),
+                    text(f"{word}, epoch {state.epoch}" if is_part else word),
                     text(key[:10], code=True),
                     text(first if len(trials) == 1 else f"{first} and {len(trials) - 1} more"),
                     text(standing, tone=_TONES.get(state.status, "")),
