@@ -214,6 +214,38 @@ def shown(view):
     return console.file.getvalue()
 
 
+def check_comparison_and_report(tracker, trial):
+    comparison = compare_trials([trial])
+    assert ["default", "0.375", "0.625", "0.875"] in [
+        line.split() for line in shown(comparison_table(comparison, width=160)).splitlines()
+    ]
+    (record,) = json.loads(json.dumps(comparison_records(comparison)))
+    assert [(each["epoch"], each["mean"]) for each in record["probes"]["knn_top1"]] == [
+        (2, 0.25),
+        (5, 0.5),
+        (10, 0.75),
+    ]
+    chapter = chapter_of(tracker, read_study(tracker, "probed"))
+    (section,) = (section for section in chapter.sections if section.anchor == "probes")
+    (ran,) = (section for section in chapter.sections if section.anchor == "ran")
+    assert [row[0].text for row in ran.tables[0].rows] == [
+        "pretraining, epoch 2",
+        "pretraining, epoch 5",
+        "pretraining",
+        "probe, epoch 2",
+        "probe, epoch 5",
+        "probe",
+    ]
+    (drawing,) = section.drawings
+    assert [panel.alt for panel in drawing.panels] == [
+        "k-NN top-1 accuracy (%) over epochs of pretraining: default: 25.0 at 2, 50.0 at 5, 75.0 at 10.",
+        "linear probe top-1 accuracy (%) over epochs of pretraining: default: 37.5 at 2, 62.5 at 5, 87.5 at 10.",
+    ]
+    assert [[cell.text for cell in row] for row in section.tables[1].rows] == [
+        ["default", "37.5", "62.5", "87.5"]
+    ]
+
+
 def test_frozen_accuracy_over_epochs_is_recorded_and_shown_as_it_appears(tracker, tmp_path):
     spec = study(tmp_path)
     launch = Launch(tracker, tmp_path, spec)
@@ -254,35 +286,7 @@ def test_frozen_accuracy_over_epochs_is_recorded_and_shown_as_it_appears(tracker
     assert {item.key for item in superfluous} == {first, second, whole}
     assert {item.reason for item in superfluous} == {"checkpoint of a finished stage"}
 
-    comparison = compare_trials([trial])
-    assert ["default", "0.375", "0.625", "0.875"] in [
-        line.split() for line in shown(comparison_table(comparison, width=160)).splitlines()
-    ]
-    (record,) = json.loads(json.dumps(comparison_records(comparison)))
-    assert [(each["epoch"], each["mean"]) for each in record["probes"]["knn_top1"]] == [
-        (2, 0.25),
-        (5, 0.5),
-        (10, 0.75),
-    ]
-    chapter = chapter_of(tracker, read_study(tracker, "probed"))
-    (section,) = (section for section in chapter.sections if section.anchor == "probes")
-    (ran,) = (section for section in chapter.sections if section.anchor == "ran")
-    assert [row[0].text for row in ran.tables[0].rows] == [
-        "pretraining, epoch 2",
-        "pretraining, epoch 5",
-        "pretraining",
-        "probe, epoch 2",
-        "probe, epoch 5",
-        "probe",
-    ]
-    (drawing,) = section.drawings
-    assert [panel.alt for panel in drawing.panels] == [
-        "k-NN top-1 accuracy (%) over epochs of pretraining: default: 25.0 at 2, 50.0 at 5, 75.0 at 10.",
-        "linear probe top-1 accuracy (%) over epochs of pretraining: default: 37.5 at 2, 62.5 at 5, 87.5 at 10.",
-    ]
-    assert [[cell.text for cell in row] for row in section.tables[1].rows] == [
-        ["default", "37.5", "62.5", "87.5"]
-    ]
+    check_comparison_and_report(tracker, trial)
 
 
 def test_a_study_that_is_probed_at_its_end_alone_shows_no_curve(tracker, tmp_path):
