@@ -1,6 +1,6 @@
 """What a launch needs of its data before anything runs: videos there, manifests written, splits that agree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from lstcl_platform.orchestration.progress import View
 from lstcl_platform.specs.clip_span import check_clip_span
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.stages import Trial
 from lstcl_platform.storage.places import Place
+from lstcl_platform.video.few_labels import labelled_subset
 from lstcl_platform.video.indexing import open_manifest
 from lstcl_platform.video.manifest import Manifest, check_same_classes, check_usable
 from lstcl_platform.video.synthetic import is_complete, synthesize
@@ -55,6 +57,7 @@ def prepare_data(trials: Iterable[Trial], *, storage: Place, view: View) -> dict
                 found[source] = _index(source, folder=storage / "manifests", view=view)
             check_usable(found[source].manifest, max_bad_fraction=data.max_bad_fraction)
         check_same_classes(found[data.train].manifest, found[data.val].manifest)
+        _check_batches(trial.spec, found)
         for source in trial.spec.sources():
             videos = found[source].manifest
             rows = videos.table.take(videos.usable)
@@ -65,6 +68,25 @@ def prepare_data(trials: Iterable[Trial], *, storage: Place, view: View) -> dict
                 median_frames=float(np.median(rows["frames"].to_numpy())),
             )
     return found
+
+
+def _check_batches(spec: TrialSpec, found: Mapping[str, IndexedData]) -> None:
+    """Refuse a batch that the videos cannot fill, which its stage would find after those before it have run."""
+    if spec.pretrain is not None:
+        source = spec.data.pretraining
+        _check_batch("pretrain", source, len(found[source].manifest.usable), spec.pretrain.batch_size)
+    if "finetuned" in spec.evaluate.protocols:
+        source, few = spec.data.train, spec.finetune.labels_per_class
+        rows = labelled_subset(found[source].manifest, labels_per_class=few, seed=spec.finetune.seed)
+        _check_batch("finetune", source, len(rows), spec.finetune.batch_size)
+
+
+def _check_batch(block: str, source: str, videos: int, batch_size: int) -> None:
+    if videos < batch_size:
+        raise UserError(
+            f"{block}.batch_size is {batch_size}, but {source} has only {videos} videos for it: "
+            f"lower {block}.batch_size to {videos} or less, or add videos"
+        )
 
 
 def _render_if_missing(data: DataSpec, *, view: View) -> None:

@@ -73,6 +73,13 @@ def test_a_batch_that_the_workers_cannot_share_is_refused_with_both_numbers(refu
     assert "3" in message
 
 
+@pytest.mark.parametrize("block", ["pretrain", "finetune"])
+def test_a_batch_that_the_videos_cannot_fill_is_refused_before_a_stage_runs(refused, spec_text, block):
+    message = refused(spec_text(**{f"{block}__batch_size": 8}))
+    assert f"{block}.batch_size is 8" in message
+    assert "has only 4 videos" in message
+
+
 def test_a_file_that_is_not_yaml_is_refused_with_its_line(refused):
     assert "exp.yaml:2" in refused("name: [1, 2\n  : }")
 

@@ -44,7 +44,7 @@ def test_folds_count_with_the_weight_of_their_test_videos(tmp_path):
         "data": folds[0],
         "model": {"frames": 2},
         "pretrain": None,
-        "finetune": {"stride": 1},
+        "finetune": {"stride": 1, "batch_size": 2},
         "sweep": {"grid": {"data": folds, "finetune.seed": [0, 1]}},
     }
     trials = expand(parse_experiment(values, origin="test", folder=tmp_path)).trials

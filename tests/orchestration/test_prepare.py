@@ -16,7 +16,8 @@ def trials(folder, **synthetic):
             "synthesize": {"train_videos": 6, "val_videos": 6, "side": 16, "seconds": 2.0, **synthetic},
         },
         "model": {"frames": 2},
-        "pretrain": {"clips": {"short_stride": 1, "long_stride": 2}},
+        "pretrain": {"clips": {"short_stride": 1, "long_stride": 2}, "batch_size": 2},
+        "finetune": {"batch_size": 2},
     }
     return expand(parse_experiment(values, origin="test", folder=folder)).trials
 
