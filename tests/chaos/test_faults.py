@@ -188,19 +188,19 @@ def test_a_full_disk_ends_the_launch_and_nothing_else(nodes, videos, calm, small
 def test_a_disk_that_is_full_for_a_while_costs_nothing_where_tracking_is_elsewhere(
     nodes, videos, small_disk, tmp_path
 ):
-    tracking = tmp_path / "tracking"
-    tracking.mkdir()
+    server = MlflowServer(tmp_path)
     values = study(
         videos,
         small_disk,
         pretrain__epochs=10**6,
         checkpoint={"every_steps": 10**6, "every_minutes": None},  # one that cannot be written ends its stage
-        tracking={"uri": f"sqlite:///{tracking}/mlflow.db", "log_every_steps": 2},
+        tracking={"uri": server.uri, "log_every_steps": 2},
     )
     spec = write_spec(tmp_path / "wild.yaml", values)
+    server.up()
     nodes.up()
     sweep = DisturbedSweep(
-        spec, nodes=nodes, storage=small_disk, log=tmp_path / "wild.log", database=tracking / "mlflow.db"
+        spec, nodes=nodes, storage=small_disk, log=tmp_path / "wild.log", database=server.database
     )
     try:
         sweep.reach(10)
@@ -210,6 +210,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing_where_tracking_is_elsewhe
         assert sweep.launched.finish() == 130, sweep.text()[-3000:]
     finally:
         sweep.close()
+        server.kill()
     print(table(sweep.costs))
     (pretrained,) = sweep.store.outcome().values()  # fails if a row is there twice
     logged = sorted(step for name, step in pretrained["points"] if name == "loss")
