@@ -24,7 +24,7 @@ from lstcl_platform.orchestration.searcher import (
     STAGE_PARAM,
 )
 from lstcl_platform.orchestration.worker import run_worker
-from lstcl_platform.specs.errors import StorageError
+from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.storage import local_path
 from lstcl_platform.storage.objects import client
 from lstcl_platform.tracking.secrets import mask_text
@@ -56,7 +56,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
     while True:
         try:
             job = _claim(job)
-        except StorageError as error:
+        except (StorageError, UserError) as error:  # no other attempt would fare better
             return _outcome(job, "failed", error=str(error), log=job.stage_dir)
         if job.start_step > furthest:
             failures, furthest = 0, job.start_step
