@@ -3,11 +3,20 @@ import pytest
 from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.orchestration.ingest import MAX_CHUNKS_AN_EXECUTOR
 from lstcl_platform.orchestration.job import StageJob, pause_step
+from lstcl_platform.orchestration.preflight import DecodeShare, Placement
 from lstcl_platform.orchestration.worker import BoardReporter
 from lstcl_platform.specs.run import CheckpointSpec
 from tests.tracking.conftest import make_stage
 
 DEAL = Deal(global_batch=64, world=2, start_step=100, steps=10**7)
+PLACEMENT = Placement(
+    workers=2,
+    worker_cpus=1.0,
+    worker_gpus=0.0,
+    label_selector={},
+    decode=DecodeShare(task_cpus=1.0, cpus=1.0, object_store_bytes=1 << 28, label_selector={}),
+    concurrent=1,
+)
 
 
 def job(kind):
@@ -16,7 +25,7 @@ def job(kind):
         train_manifest="",
         val_manifest="",
         stage_dir="",
-        placement=None,
+        placement=PLACEMENT,
         checkpoint=CheckpointSpec(),
         log_every_steps=1,
         board=None,
