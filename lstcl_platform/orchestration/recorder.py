@@ -60,7 +60,7 @@ class Recorder:
         self._view = view
         self._runs: dict[str, StageRun] = {}
         self._settled: set[str] = set()
-        self._probed: set[tuple[str, str]] = set()
+        self._probed: set[tuple[str, str, str]] = set()
         self._lock = threading.RLock()
         self.progress = LaunchProgress(
             names=tuple(launches),
@@ -243,17 +243,15 @@ class Recorder:
         """Bring finished probes of pretrainings that are probed on their way into the curves of their trials."""
         for launch in self._launches.values():
             for trial, chain in launch.chains.items():
-                probes = [key for key in chain if self.graph.stages[key].kind == "probe"]
-                for key in probes if len(probes) > 1 else ():
-                    epoch = self.graph.stages[key].epoch
-                    if (
-                        epoch is None
-                        or key not in self.finished
-                        or (launch.run_id + trial, key) in self._probed
-                    ):
+                probes = [stage for key in chain if (stage := self.graph.stages[key]).kind == "probe"]
+                if len(probes) == 1:  # of the end alone: no curve
+                    continue
+                for stage in probes:
+                    result, point = self.finished.get(stage.key), (launch.run_id, trial, stage.key)
+                    if result is None or stage.epoch is None or point in self._probed:
                         continue
-                    self._probed.add((launch.run_id + trial, key))
-                    self._tracker.log_probe(launch, trial, epoch=epoch, metrics=self.finished[key].metrics)
+                    self._probed.add(point)
+                    self._tracker.log_probe(launch, trial, epoch=stage.epoch, metrics=result.metrics)
 
     def _tell_decisions(self, decisions: Sequence[Decision]) -> None:
         """Say and keep who was stopped, and mark the stages that nobody needs any more."""

@@ -90,10 +90,8 @@ class StageRuns(Store):
                 "lstcl.error": "",
                 "lstcl.log": "",
             }
-            if stage.epoch is not None:
-                tags["lstcl.epoch"] = str(stage.epoch)
-            if total_steps is not None:
-                tags["lstcl.total_steps"] = str(total_steps)
+            known = {"lstcl.epoch": stage.epoch, "lstcl.total_steps": total_steps}
+            tags |= {name: str(value) for name, value in known.items() if value is not None}
             self._set_tags(run_id, tags)
             self._record_identity(run_id, stage)
         return StageRun(
