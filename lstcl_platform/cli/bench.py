@@ -14,6 +14,7 @@ from lstcl_platform.cli.preparing_hint import preparing_hint
 from lstcl_platform.specs import LoadedExperiment, expand, load_requested
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import TESTS, StageKind
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -194,7 +195,9 @@ def _print_remarks(rates: "DecodeRates", ways: list[str]) -> None:
     for way in ways:
         failed = [(file.name, file.failed[way]) for file in rates.files if way in file.failed]
         if failed:
-            typer.echo(f"{way} cannot read {len(failed)} videos, the first {failed[0][0]}: {failed[0][1]}")
+            typer.echo(
+                f"{way} cannot read {numbered(len(failed), 'video')}, the first {failed[0][0]}: {failed[0][1]}"
+            )
     for way, why in rates.missing.items():
         typer.echo(f"{way} is left out: {why}")
     said = [rates.missing.get("torchcodec", ""), *(file.failed.get("torchcodec", "") for file in rates.files)]

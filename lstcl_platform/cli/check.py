@@ -8,6 +8,7 @@ import typer
 
 from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, default_manifest, progress_bar, videos_place
 from lstcl_platform.cli.launch import AddressOption
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.storage.places import Place
@@ -78,7 +79,7 @@ def _print_report(manifest: "Manifest", target: "Place") -> None:
 
     console = make_console()
     counts = Counter(kind_of(problem) for _, problem in manifest.problems)
-    table = Table(title=f"{len(manifest)} videos, every frame decoded", title_justify="left")
+    table = Table(title=f"{numbered(len(manifest), 'video')}, every frame decoded", title_justify="left")
     table.add_column("found")
     for column in ("videos", "share"):
         table.add_column(column, justify="right", no_wrap=True)

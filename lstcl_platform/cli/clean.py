@@ -7,6 +7,7 @@ import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, make_console, open_store
 from lstcl_platform.cli.terminal import DEFAULT_STORAGE
+from lstcl_platform.specs.wording import numbered
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -42,11 +43,12 @@ def clean(
             table.add_row(key[:10], reason, str(counts[key, reason]), in_units(size))
         make_console().print(table)
     for keys, why in (
-        (found.busy, "run now and were left alone"),
-        (found.unknown, "are not in this tracking store and were left alone"),
+        (found.busy, "left alone, since running now"),
+        (found.unknown, "left alone, since not in this tracking store"),
+        (found.unbegun, "with nothing to free, since the launch ended before an attempt began"),
     ):
         if keys:
-            typer.echo(f"{len(keys)} stages {why}: {', '.join(key[:10] for key in keys)}")
+            typer.echo(f"{numbered(len(keys), 'stage')} {why}: {', '.join(key[:10] for key in keys)}")
     total = in_units(sum(sizes.values()))
     if yes:
         typer.echo(f"{total} freed.")

@@ -9,7 +9,6 @@ from lstcl_platform.cli.launch import AddressOption, NumericsOption, is_url, run
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
 from lstcl_platform.cli.terminal import DEFAULT_STORAGE, command, hint
 from lstcl_platform.specs.errors import UserError
-from lstcl_platform.tracking.secrets import mask_text
 
 if TYPE_CHECKING:
     from lstcl_platform.tracking.tracker import StageState
@@ -44,8 +43,7 @@ def resume(
         resolved=recorded.spec,
     )
     words = where(address, allow_numerics_change=allow_numerics_change)
-    words += ["--tracking-uri", mask_text(tracking_uri)] if tracking_uri else []
-    again = command("resume", experiment, *words, storage=storage)
+    again = command("resume", experiment, *words, storage=storage, tracking_uri=tracking_uri)
     run([loaded], address=address, allow_numerics_change=allow_numerics_change, again=again)
 
 
@@ -54,9 +52,10 @@ def stop(
 ) -> None:
     """Ask the running launch of EXPERIMENT to write checkpoints and end, from any machine."""
     if not open_store(storage=storage, tracking_uri=tracking_uri).request_stop(experiment):
-        raise UserError(f"{experiment} is not running; see: lstcl-platform status {experiment}")
+        state = command("status", experiment, storage=storage, tracking_uri=tracking_uri)
+        raise UserError(f"{experiment} is not running; see: {state}")
     typer.echo(f"{experiment} was asked to stop: running stages write a checkpoint and end within seconds.")
-    hint(f"go on with: {command('resume', experiment, storage=storage)}")
+    hint(f"go on with: {command('resume', experiment, storage=storage, tracking_uri=tracking_uri)}")
 
 
 def logs(
@@ -88,14 +87,19 @@ def logs(
     kept = storage_folder(StorageSpec(path=storage))
     trials = open_store(storage=storage, tracking_uri=tracking_uri).trial_results(experiment)
     stages = {state.key: state for trial in trials for state in trial.stages if state.attempt}
-    for state in _chosen(stages, stage):
+    chosen = _chosen(stages, stage)
+    if not chosen:
+        typer.echo(f"no attempt of any stage of {experiment} has begun yet, so nothing was written")
+    for state in chosen:
         folder = kept / "train" / state.key / f"a{state.attempt}"
         typer.echo(f"{state.kind} {state.key[:10]} {state.status}, attempt {state.attempt}: {folder}")
-        files = [*children(folder, "rank*.log"), folder / "error.txt"]
+        files = [file for file in (*children(folder, "rank*.log"), folder / "error.txt") if file.is_file()]
         for file in files:
-            if file.is_file():
-                typer.echo(f"--- {file.name}")
-                typer.echo("\n".join(file.read_bytes().decode(errors="replace").splitlines()[-lines:]))
+            typer.echo(f"--- {file.name}")
+            text = file.read_bytes().decode(errors="replace")
+            typer.echo("\n".join(text.splitlines()[-lines:]) or "(nothing was written)")
+        if not files:
+            typer.echo("(nothing was written)")
 
 
 def _chosen(stages: dict[str, "StageState"], prefix: str | None) -> list["StageState"]:

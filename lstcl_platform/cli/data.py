@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lstcl_platform.cli.terminal import hint, is_quiet
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.storage.places import Place
@@ -114,7 +115,7 @@ def _summarise(manifest: "Manifest", target: "Place") -> None:
     typer.echo(f"digest    {manifest.digest}")
     typer.echo(f"manifest  {target}")
     if manifest.problems:
-        typer.echo(f"problems  {len(manifest.problems)} videos cannot be used:")
+        typer.echo(f"problems  {numbered(len(manifest.problems), 'video')} cannot be used:")
     for path, problem in manifest.problems[:_PROBLEMS_SHOWN]:
         typer.echo(f"  {path}: {problem}")
     if len(manifest.problems) > _PROBLEMS_SHOWN:

@@ -20,6 +20,7 @@ from lstcl_platform.cli.trained import (
     fetched,
     with_views,
 )
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.video.manifest import Manifest
@@ -33,9 +34,9 @@ def embed(
         Path,
         typer.Argument(help=f"{SOURCE_HELP} Or a manifest (Parquet), or a folder of videos without classes."),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Parquet to write.", show_default=False)
-    ] = Path("features.parquet"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet to write.")] = Path(
+        "features.parquet"
+    ),
     neighbours: Annotated[int, typer.Option(min=1, help="Nearest videos shown of each on the sheet.")] = 5,
     queries: Annotated[int, typer.Option(min=1, help="Videos on the sheet, spread evenly.")] = 8,
     sheet: Annotated[
@@ -66,7 +67,7 @@ def embed(
         with progress_bar(f"Embedding {source}") as progress:
             found = embed_videos(weights.file, manifest, spec=spec, address=address, progress=progress)
     write_features(found, output, spec=spec)
-    typer.echo(f"features  {output}: {len(found.table)} videos, {found.width} numbers each")
+    typer.echo(f"features  {output}: {numbered(len(found.table), 'video')}, {found.width} numbers each")
     typer.echo(f"model     {described(spec)}")
     if sheet is not None:
         from lstcl_platform.results.neighbours import draw_neighbours, nearest

@@ -10,6 +10,7 @@ import typer
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
 from lstcl_platform.cli.terminal import DEFAULT_STORAGE, hint
 from lstcl_platform.cli.trained import WEIGHTS_SUFFIX, Fetched, RunArgument, described, fetched, loaded
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ def _write(weights: Fetched, output: Path, form: Form) -> str:
     names = _NAMES[form]
     note = trained_note(spec) if names == "native" else None
     count = export_weights(weights.file, output, model=spec.model, form=names, metadata=note)
-    return f"{count} tensors of {spec.kind} {spec.key[:10]} ({spec.model.name}), {names} names"
+    return f"{numbered(count, 'tensor')} of {spec.kind} {spec.key[:10]} ({spec.model.name}), {names} names"
 
 
 def _register(weights: Fetched, name: str, *, storage: str, tracking_uri: str | None) -> None:

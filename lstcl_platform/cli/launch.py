@@ -4,6 +4,7 @@ import shlex
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,9 @@ from lstcl_platform.cli.plan import (
     SpecArguments,
     plan_and_show,
 )
+from lstcl_platform.cli.terminal import command
 from lstcl_platform.specs import LoadedExperiment, load_requested
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.orchestration.launch import Ahead, Outcome
@@ -91,7 +94,7 @@ def run(
         experiments: loaded specs.
         address: Ray cluster, or None.
         allow_numerics_change: see `launch`.
-        again: the command that goes on where this one stopped.
+        again: this command; it goes on too, and is what is left to say before a launch is recorded.
     """
     from lstcl_platform.cli.live import make_view, message_console, progress_console, say
     from lstcl_platform.orchestration.cluster import ClusterLostError
@@ -122,20 +125,28 @@ def run(
             raise typer.Exit(EXIT_FAILED) from None
         finally:
             view.close()
-    _summarise(outcome, [experiment.resolved.name for experiment in experiments], again=again)
+    first, names = experiments[0].resolved, [experiment.resolved.name for experiment in experiments]
+    stored = partial(command, storage=first.storage.path, tracking_uri=first.tracking.uri)
+    if len(names) == 1:  # as `status` says it; several go on together by the command that launched them
+        again = stored("resume", *names, *where(address, allow_numerics_change=allow_numerics_change))
+    _summarise(outcome, names, again=again, report=stored("report", *names, "-o", "report.html"))
 
 
 def _counts(outcome: "Outcome") -> str:
     progress = outcome.progress
     ran, cached = progress.count("finished"), progress.count("cached")
-    text = f"{ran} stages ran, {cached} were done before, {progress.count('failed')} failed."
+    text = f"{numbered(ran, 'stage')} ran, {_were(cached)} done before, {progress.count('failed')} failed."
     if skipped := progress.count("skipped"):
-        text += f" {skipped} were skipped, since a stage that they need failed."
+        text += f" {_were(skipped)} skipped, since a stage that was needed failed."
     if dropped := progress.count("dropped"):
-        text += f" {dropped} were left out, since successive halving stopped the cells that need them."
+        text += f" {_were(dropped)} left out, since successive halving stopped the cells in need of it."
     if retried := sum(bool(stage.retries) for stage in progress.stages.values()):
-        text += f" {retried} were tried again."
+        text += f" {_were(retried)} tried again."
     return text
+
+
+def _were(number: int) -> str:
+    return f"{number} {'was' if number == 1 else 'were'}"
 
 
 def predicted(ahead: "Ahead") -> Mapping[str, Any]:
@@ -174,9 +185,10 @@ def _figures(tracker: "Tracker", name: str, folder: Path) -> list[Path]:
     return [figure] if drawing is None else [figure, *save(drawing, folder)]
 
 
-def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
+def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str, report: str) -> None:
     from lstcl_platform.cli.live import message_console, progress_console, say
     from lstcl_platform.cli.results import comparison_of, make_console
+    from lstcl_platform.orchestration.progress import log_words
     from lstcl_platform.results.tables import comparison_table
 
     console, progress, told = make_console(), outcome.progress, message_console()
@@ -186,13 +198,17 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
     for stage in progress.stages.values():
         name = f"{stage.kind} {stage.key[:10]} ({stage.label})"
         if stage.status == "failed":
-            say(told, f"failed: {name}: {stage.error}; log: {stage.attempt_dir}")
+            say(told, f"failed: {name}: {stage.error}; {log_words(stage.attempt_dir)}")
         if stage.retries:
-            say(told, f"tried again: {name}: {len(stage.retries)} times, last because {stage.retries[-1]}")
+            say(
+                told,
+                f"tried again: {name}: {numbered(len(stage.retries), 'time')}, last because {stage.retries[-1]}",
+            )
         if stage.bad_videos:
             say(
                 told,
-                f"bad videos in {name}: {sum(stage.bad_videos.values())} samples, {len(stage.bad_videos)} videos: "
+                f"bad videos in {name}: {numbered(sum(stage.bad_videos.values()), 'sample')}, "
+                f"{numbered(len(stage.bad_videos), 'video')}: "
                 f"{'; '.join(stage.bad_videos)}",
             )
     if outcome.status == "interrupted":
@@ -202,7 +218,7 @@ def _summarise(outcome: "Outcome", names: Sequence[str], *, again: str) -> None:
         say(told, f"what is finished stays; try the rest again with: {again}")
         raise typer.Exit(EXIT_FAILED)
     told = progress_console()
-    say(told, f"Next: lstcl-platform report {' '.join(names)} -o report.html")
+    say(told, f"Next: {report}")
     say(
         told,
         f"All runs and curves: mlflow ui --backend-store-uri {outcome.tracker.uri} "

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lstcl_platform.cli.terminal import is_quiet
-from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress
+from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, log_words
 from lstcl_platform.results.text import duration
 from lstcl_platform.specs.stages import TESTS
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.tracking.secrets import mask_text
 
 SILENCE_SECONDS = 30.0
@@ -89,7 +90,7 @@ def _table(progress: LaunchProgress) -> Group:
     done = progress.count("finished", "cached")
     elapsed = duration(time.time() - progress.began_at)
     table = Table(
-        title=f"{', '.join(progress.names)}: {done} of {len(progress.stages)} stages done, {elapsed}"
+        title=f"{', '.join(progress.names)}: {done} of {numbered(len(progress.stages), 'stage')} done, {elapsed}"
     )
     for column in ("stage", "trial", "state", "step", "now", ""):
         table.add_column(column, no_wrap=column in ("stage", "state", "step"), overflow="fold")
@@ -138,7 +139,8 @@ def _alarm(stage: StageProgress) -> str:
     rank, seconds = stage.silent()
     if seconds < SILENCE_SECONDS:
         return ""
-    return f"no progress for {seconds:.0f} s (rank {rank}); log: {stage.attempt_dir}/rank{rank}.log"
+    log = f"{stage.attempt_dir}/rank{rank}.log" if stage.attempt_dir else ""
+    return f"no progress for {seconds:.0f} s (rank {rank}); {log_words(log)}"
 
 
 def progress_console() -> Console:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, halving_line, numbered, probes_line
+from lstcl_platform.cli.plan_counts import KINDS, Counts, count_stages, halving_line, probes_line
 from lstcl_platform.cli.plan_forecast import (
     ClusterOption,
     ForecastOptions,
@@ -32,6 +32,7 @@ from lstcl_platform.specs import (
     load_requested,
 )
 from lstcl_platform.specs.experiment import ExperimentSpec
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -9,6 +9,7 @@ from lstcl_platform.specs import StageGraph
 from lstcl_platform.specs.cell_names import cell_id
 from lstcl_platform.specs.halving import HalvingSpec
 from lstcl_platform.specs.stages import StageKind, Trial
+from lstcl_platform.specs.wording import numbered
 
 KINDS: dict[StageKind, str] = {
     "pretrain": "pretraining",
@@ -59,11 +60,6 @@ class Counts:
             f"{' and '.join(filter(None, [', '.join(needs[:-1]), needs[-1]]))}; {self.finished} of "
             f"{numbered(self.unique.total(), 'stage')} {'is' if self.finished == 1 else 'are'} finished"
         )
-
-
-def numbered(number: int, word: str) -> str:
-    """``1 trial``, ``2 trials``."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def halving_line(rule: HalvingSpec, trials: Sequence[Trial]) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstcl_platform.cli.plan_counts import KINDS, numbered
+from lstcl_platform.cli.plan_counts import KINDS
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,18 +109,20 @@ def look_ahead(plan: Plan, options: ForecastOptions, known: Known) -> Outlook:
     """Predict, and simulate if asked.
 
     Raises:
-        UserError: a file is wrong, a stage does not fit the described cluster, or the simulation lacks data.
+        UserError: a file is wrong, a batch is larger than its data, a stage does not fit the described cluster, or the
+            simulation lacks data.
     """
     from lstcl_platform.planning.clusters import load_cluster, this_machine
     from lstcl_platform.planning.predict import forecast, unknown_paths
     from lstcl_platform.planning.rates import RatesSpec, load_rates
-    from lstcl_platform.planning.work import parse_sizes, size_of
+    from lstcl_platform.planning.work import check_sizes, parse_sizes, size_of
 
     cluster = this_machine() if options.cluster is None else load_cluster(options.cluster)
     rates = known.rates or RatesSpec() if options.rates is None else load_rates(options.rates)
     specs = [stage.spec for stage in plan.graph.stages.values()]
     paths = {path for spec in specs for path in spec.sources()}
     sizes = {**known.sizes, **parse_sizes(options.videos, paths)}
+    check_sizes((trial.spec for expansion in plan.expansions for trial in expansion.trials), sizes)
     assumed = {
         path: size
         for spec in specs
@@ -199,7 +202,7 @@ def outlook_parts(outlook: Outlook) -> Iterator[Table | str]:
             "(index it and name the manifest in the spec, or say it with --videos PATH=VIDEOS)"
         )
     for path, size in outlook.sizes.items():
-        yield f"Taken: {path} has {size.videos:,} videos ({size.source})"
+        yield f"Taken: {path} has {numbered(size.videos, 'video')} ({size.source})"
     if outlook.simulation is not None:
         yield _simulated(outlook.simulation, found)
 
@@ -212,7 +215,7 @@ def _table(found: Forecast) -> Table:
         title=f"Predicted on {found.cluster.description or 'the described cluster'}", title_justify="left"
     )
     table.add_column("stages")
-    columns = ("operations", "decode core-hours", f"{worker}-hours", "hours in a row", "storage", "rates")
+    columns = ("operations", "decode core time", f"{worker} time", "one by one", "storage", "rates")
     for column in columns:
         table.add_column(column, justify="right")
     for kind, word in KINDS.items():
@@ -227,9 +230,9 @@ def _row(totals: Totals, word: str) -> list[str]:
     return [
         numbered(totals.stages, word),
         f"{totals.flops:.2e}",
-        _range(totals.decode_hours),
-        _range(totals.worker_hours),
-        _range(totals.wall_hours),
+        _time(totals.decode_hours),
+        _time(totals.worker_hours),
+        _time(totals.wall_hours),
         _bytes(totals.storage_bytes),
         ", ".join(f"{count} {basis}" for basis, count in totals.bases.items()),
     ]
@@ -265,7 +268,7 @@ def _simulated(simulation: Simulation, found: Forecast) -> str:
     parts.append(f"{_worker(found)}s idle {_range(simulation.idle.times(100))} %")
     if simulation.interruptions.high:
         parts.append(f"nodes taken away {_range(simulation.interruptions)}")
-        parts.append(f"{_worker(found)}-hours lost {_range(simulation.lost.times(1 / 3600))}")
+        parts.append(f"{_worker(found)} time lost {_time(simulation.lost.times(1 / 3600))}")
     return f"Simulated with {numbered(simulation.seeds, 'seed')}: {'; '.join(parts)}"
 
 
@@ -276,6 +279,13 @@ def _worker(found: Forecast) -> str:
 def _range(span: Span) -> str:
     expected, low, high = (_number(value) for value in (span.expected, span.low, span.high))
     return expected if low == high else f"{expected} ({low}-{high})"
+
+
+def _time(hours: Span) -> str:
+    """Hours added up over cores, workers or stages, in the unit that the expected value reads best in."""
+    units = {"h": 1.0, "min": 60.0, "s": 3600.0}
+    unit = next((name for name, factor in units.items() if hours.expected * factor >= 1), "s")
+    return f"{_range(hours.times(units[unit]))} {unit}"
 
 
 def _number(value: float) -> str:

@@ -10,6 +10,7 @@ from lstcl_platform.cli.bench import parse_numbers
 from lstcl_platform.cli.check import EXIT_BAD_VIDEOS
 from lstcl_platform.cli.data import SOURCE_HELP, VideosOption, progress_bar, videos_place
 from lstcl_platform.cli.launch import AddressOption
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.orchestration.transcode import Prepared
@@ -31,7 +32,7 @@ def prepare(
     short_side: Annotated[
         int, typer.Option(min=16, help="Pixels of the shorter edge; smaller videos keep theirs.")
     ] = 256,
-    gop: Annotated[int, typer.Option(min=1, help="Frames from one keyframe to the next.")] = 8,
+    gop: Annotated[int, typer.Option(min=1, help="Frames from one keyframe to the next, at most.")] = 16,
     crf: Annotated[int, typer.Option(min=0, max=51, help="x264's quality: less is better and larger.")] = 18,
     preset: Annotated[Preset, typer.Option(help="x264's speed.")] = "veryfast",
     fastdecode: Annotated[
@@ -92,6 +93,6 @@ def _print_report(prepared: "Prepared", *, strides: str, frames: int) -> None:
     if prepared.speed_up is not None:
         typer.echo(
             f"speed     {prepared.rate_after:.1f} samples a CPU second, {prepared.rate_before:.1f} before: "
-            f"{prepared.speed_up:.1f}x ({frames} frames, strides {strides}, {prepared.measured} videos)"
+            f"{prepared.speed_up:.1f}x ({frames} frames, strides {strides}, {numbered(prepared.measured, 'video')})"
         )
     typer.echo(f"dataset   {prepared.dataset} (name it as data.train or data.val)")

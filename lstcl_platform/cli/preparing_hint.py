@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from lstcl_platform.specs.wording import numbered
+
 PREPARED_SIDE = 256
 """Pixels on the short side of a prepared video, by default."""
 _WORTH_PREPARING = 1.5
@@ -14,6 +16,6 @@ def preparing_hint(short_sides: Sequence[int]) -> str | None:
     if large * 2 <= len(short_sides):
         return None
     return (
-        f"{large} of {len(short_sides)} videos are much larger than clips need: `lstcl-platform data prepare` makes "
-        f"copies with {PREPARED_SIDE} pixels on the short side, and says how much faster they are"
+        f"{large} of {numbered(len(short_sides), 'video')} much larger than clips need: `lstcl-platform data prepare` "
+        f"makes copies with {PREPARED_SIDE} pixels on the short side, and says how much faster they are"
     )

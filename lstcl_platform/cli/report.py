@@ -7,6 +7,7 @@ import typer
 
 from lstcl_platform.cli.results import Storage, TrackingUri, open_store
 from lstcl_platform.cli.terminal import DEFAULT_STORAGE, hint
+from lstcl_platform.specs.wording import numbered
 
 
 def report(
@@ -32,7 +33,7 @@ def report(
     studies = [read_study(tracker, name, metric=metric) for name in dict.fromkeys(experiments)]
     drawn = write_report(tracker, studies, output, figures=figures)
     for study in studies:
-        typer.echo(f"{study.name}: {study.finished} of {len(study.trials)} trials done", err=True)
+        typer.echo(f"{study.name}: {study.finished} of {numbered(len(study.trials), 'trial')} done", err=True)
     if figures is not None:
         typer.echo(f"{len(drawn)} figure files in {figures}", err=True)
     typer.echo(f"report: {output} ({output.stat().st_size / 1024:.0f} KB)", err=True)

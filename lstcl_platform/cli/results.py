@@ -103,7 +103,8 @@ def compare(
         console = make_console()
         console.print(comparison_table(comparison, width=console.width))
         if comparison.experiments == experiments:  # not runs by their ids
-            hint(command("report", *experiments, "-o", "report.html", storage=storage))
+            words = ("report", *experiments, "-o", "report.html")
+            hint(command(*words, storage=storage, tracking_uri=tracking_uri))
     if plot is not None:
         spec = recorded_spec(tracker, experiments[0]) if len(comparison.experiments) == 1 else None
         _draw(comparison, plot, published=spec.published if spec else None)
@@ -143,8 +144,12 @@ def status(
         return
     if experiment is not None:
         state = tracker.launch_state(experiment)
-        console.print(experiment_view(state, tracker.trial_results(experiment), metric=metric))
-        hint(command(_NEXT.get(state.status, "resume"), experiment, storage=storage))
+        resume, following = (
+            command(word, experiment, storage=storage, tracking_uri=tracking_uri)
+            for word in ("resume", _NEXT.get(state.status, "resume"))
+        )
+        console.print(experiment_view(state, tracker.trial_results(experiment), metric=metric, resume=resume))
+        hint(following)
         return
     names = tracker.experiments()
     if not names:
@@ -206,8 +211,8 @@ def open_store(*, storage: str, tracking_uri: str | None) -> "Tracker":
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         raise UserError(
-            f"no results: {file} does not exist. Name the folder of the launch with --storage, "
-            "or its MLflow store with --tracking-uri"
+            f"no results: nothing was launched into {file.parent} yet (it has no {file.name}). Launch first, or name "
+            "the folder of an earlier launch with --storage, or its MLflow store with --tracking-uri"
         )
     return Tracker(uri, artifact_location=artifact_location(uri, where))
 

@@ -12,6 +12,7 @@ from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.training import PretrainSpec
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.storage.places import Place
@@ -65,8 +66,8 @@ def show(
     except DecodeError as error:
         raise UserError(str(error)) from error
     title = (
-        f"{path.name}: {video.width}x{video.height}, {video.frames} frames, {video.fps:g}/s, {video.codec}; "
-        f"epoch {epoch}, seed {pretrain.seed}"
+        f"{path.name}: {video.width}x{video.height}, {numbered(video.frames, 'frame')}, {video.fps:g}/s, "
+        f"{video.codec}; epoch {epoch}, seed {pretrain.seed}"
     )
     draw_sheet(views, output, title=title, duration=video.duration)
     typer.echo(f"sheet     {output}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstcl_platform.cli.results import open_store
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from lstcl_platform.models.trained import Trained
@@ -114,7 +115,7 @@ def described(spec: "TrainedSpec") -> str:
     """Model and views in a line: what a number depends on."""
     evaluate = spec.evaluate
     crops = "centre crop" if evaluate.crops == 1 else f"{evaluate.crops} crops"
-    clips = f"{evaluate.clips} clip{'s' if evaluate.clips > 1 else ''}"
+    clips = numbered(evaluate.clips, "clip")
     return (
         f"{spec.kind} {spec.key[:10]} ({spec.model.name}, {spec.model.frames} x {spec.model.image_size} x "
         f"{spec.model.image_size}); {clips} a video, {crops}, stride {spec.stride}"

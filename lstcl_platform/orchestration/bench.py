@@ -20,7 +20,9 @@ from lstcl_platform.orchestration.progress import View
 from lstcl_platform.specs import LoadedExperiment, build_graph, expand
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.stages import StageKind
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.tracking.location import storage_folder
+from lstcl_platform.video.process import set_up_decoding
 from lstcl_platform.video.sample_reads import Read, read_checked
 from lstcl_platform.video.samples import EvaluateSamples
 
@@ -88,7 +90,9 @@ def bench_ingest(
         job = place_job(capacity)
         samples, deal = _endless(job)
         decode_cpus = job.placement.decode.cpus
-        view.message(f"{stage} through Ray Data: {deal.world} workers, {decode_cpus:g} CPUs decode")
+        view.message(
+            f"{stage} through Ray Data: {numbered(deal.world, 'worker')}, {numbered(decode_cpus, 'CPU')} for decoding"
+        )
         ranks = _through_ray(samples, deal, job.placement, seconds=seconds)
         blank = Blank.like(samples(deal.positions(0)))
         view.message("the same with made-up pixels instead of decoding")
@@ -241,9 +245,7 @@ def _cpu_seconds() -> float:
 
 def _alone(samples: Decode, deal: Deal, *, seconds: float) -> tuple[int, float, float]:
     """Samples decoded one chunk after the other, wall seconds and process CPU seconds that took."""
-    import torch
-
-    torch.set_num_threads(1)
+    set_up_decoding()
     samples(deal.positions(0))  # imports, and the manifest
     count = chunk = 0
     wall, cpu = time.perf_counter(), time.process_time()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lstcl_platform.orchestration.chunk_source import CHUNK_COLUMN
 from lstcl_platform.orchestration.deal import Deal
 from lstcl_platform.video.guarded_samples import GuardedReads
+from lstcl_platform.video.process import set_up_decoding
 from lstcl_platform.video.sample_reads import Patience, Read, Verdicts, WatchedReads, read_checked
 
 Cells = dict[str, NDArray[Any]]
@@ -42,10 +43,7 @@ class DecodeChunk:
 
     def __call__(self, batch: Cells) -> Cells:
         """Decode one chunk; every cell of the row is an array over its samples."""
-        import torch
-
-        # Decode tasks run side by side, one a core: a resize that spread over all cores would only get in their way.
-        torch.set_num_threads(1)
+        set_up_decoding()
         samples = self._samples(self._deal.positions(int(batch[CHUNK_COLUMN][0])))
         return {name: _as_cell(values) for name, values in samples.items()}
 

@@ -30,6 +30,7 @@ from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import ExperimentSpec
 from lstcl_platform.specs.frameworks import FrameworkSpec, MoCoV3Spec
 from lstcl_platform.specs.run import ResourcesSpec, StorageSpec, TrackingSpec
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage import delete_tree, join, write_bytes
 from lstcl_platform.storage.places import place_of
 from lstcl_platform.tracking.location import sqlite_file, tracking_uri
@@ -107,7 +108,7 @@ def examine(spec: ExperimentSpec | None, *, address: str | None, tell: Tell) -> 
             findings += _node_findings(reports, patient, videos=videos, problem=problem)
             if patient.resources is not None:
                 findings.append(_placement(patient.resources, capacity))
-            tell(f"{workers} workers together")
+            tell(f"{numbered(workers, 'worker')} together")
             findings += _worker_findings(
                 patient, capacity, reports, workers=workers, expected=expected, folder=folder
             )
@@ -227,10 +228,9 @@ def _placement(resources: ResourcesSpec, capacity: Capacity) -> Finding:
     if placement.waits_for:
         text = f"a stage fits once the autoscaler has brought {placement.waits_for}"
         return Finding(check="resources", status="warn", detail=text)
-    text = (
-        f"a stage of {placement.workers} workers fits; {placement.decode.cpus:g} CPUs are left for decoding"
-    )
-    return Finding(check="resources", status="ok", detail=text)
+    text = f"a stage of {numbered(placement.workers, 'worker')} fits"
+    left = numbered(placement.decode.cpus, "CPU")
+    return Finding(check="resources", status="ok", detail=f"{text}; left for decoding: {left}")
 
 
 def _worker_findings(
@@ -262,7 +262,7 @@ def _worker_findings(
     except (
         Exception
     ) as error:  # whatever stops a job here would stop a stage; the other findings must be seen
-        text = f"{workers} workers did not finish: {str(error).strip().splitlines()[-1]}"
+        text = f"{numbered(workers, 'worker')} did not finish: {str(error).strip().splitlines()[-1]}"
         return [Finding(check="collectives", status="fail", detail=text)]
     return [
         judge_collective(

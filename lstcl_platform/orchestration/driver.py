@@ -44,7 +44,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
 
     Returns:
         What `outcome_of` reads: status (finished, stopped or failed), attempt and its folder, and the stage's result
-        or the error's text and where the traceback is.
+        or the error's text and where the traceback is ("" where no attempt began).
     """
     job = replace(
         jobs[config[STAGE_PARAM]],
@@ -57,7 +57,7 @@ def run_stage(config: Mapping[str, Any], *, jobs: Mapping[str, StageJob]) -> dic
         try:
             job = _claim(job)
         except (StorageError, UserError) as error:  # no other attempt would fare better
-            return _outcome(job, "failed", error=str(error), log=job.stage_dir)
+            return _outcome(job, "failed", error=str(error), log="")
         if job.start_step > furthest:
             failures, furthest = 0, job.start_step
         try:

@@ -18,6 +18,7 @@ from lstcl_platform.orchestration.ingest import MAX_DECODE_RETRIES
 from lstcl_platform.specs.trained import TrainedSpec
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.manifest import Manifest
+from lstcl_platform.video.process import set_up_decoding
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -156,11 +157,9 @@ class _Decode:
         self._spec = spec
 
     def __call__(self, batch: Cells) -> Cells:
-        import torch
-
         from lstcl_platform.training.apply import samples_as_tested
 
-        torch.set_num_threads(1)  # decode tasks run side by side, one a core
+        set_up_decoding()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "videos.parquet"
             file.write_bytes(self._manifest)

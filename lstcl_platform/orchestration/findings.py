@@ -5,6 +5,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from lstcl_platform.specs.wording import numbered
+
 LAUNCHER = "this process"
 """Name of the process that asks, among those of the nodes."""
 LIBRARIES_THAT_MUST_AGREE = frozenset({"python", "ray", "torch", "lstcl_platform", "our code"})
@@ -146,7 +148,7 @@ def judge_data(frames: Mapping[str, Mapping[str, str]]) -> Finding:
             told.append(f"{video} decodes to other pictures on {', '.join(odd)}")
     if told:
         return Finding(check="data", status="fail", detail="; ".join(told))
-    return Finding(check="data", status="ok", detail=f"{len(videos)} videos decode alike on every node")
+    return Finding(check="data", status="ok", detail=f"alike on every node: {numbered(len(videos), 'video')}")
 
 
 def judge_arithmetic(reports: list[NodeReport], *, tolerance: float) -> Finding:
@@ -177,7 +179,8 @@ def judge_collective(
         links: `a -> b` -> GB a second.
     """
     rate = 2 * (workers - 1) / workers * megabytes / 1e3 / seconds
-    text = f"{workers} workers over {backend}: {megabytes} MB all-reduced in {seconds * 1e3:.0f} ms, {rate:.2f} GB/s"
+    who = f"{numbered(workers, 'worker')} over {backend}"
+    text = f"{who}: {megabytes} MB all-reduced in {seconds * 1e3:.0f} ms, {rate:.2f} GB/s"
     status: Status = "ok"
     if rate < SLOW_GB_PER_SECOND[backend]:
         status, text = "warn", f"{text} (slow: below {SLOW_GB_PER_SECOND[backend]:g})"
@@ -190,7 +193,7 @@ def judge_collective(
 
 def judge_workers(*, workers: int, framework: str, error: float, tolerance: float, odd: list[str]) -> Finding:
     """N workers train as one."""
-    text = f"{framework} step of {workers} workers against one, in float64: off by {error:.1e}"
+    text = f"{framework} step of {numbered(workers, 'worker')} against one, in float64: off by {error:.1e}"
     if odd:
         return Finding(
             check="N workers = one", status="fail", detail=f"{text}; {', '.join(odd)} hold other gradients"

@@ -13,6 +13,7 @@ from lstcl_platform.orchestration.node_groups import DECODE_LABEL, DECODES
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.run import ResourcesSpec
 from lstcl_platform.specs.stages import TESTS, Stage
+from lstcl_platform.specs.wording import numbered
 
 _GPU_WORKER_CPUS = 1.0
 _LEAST_CPUS = 0.25
@@ -89,8 +90,8 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
     gpus = _worker_gpus(resources, capacity)
     if workers * gpus > capacity.max_gpus:
         raise UserError(
-            f"resources: a stage needs {_amount(workers * gpus)} GPUs ({workers} workers x {_amount(gpus)}), "
-            f"but this cluster can never have more than {_amount(capacity.max_gpus)}; "
+            f"resources: a stage needs {numbered(workers * gpus, 'GPU')} ({numbered(workers, 'worker')} x "
+            f"{_amount(gpus)}), but this cluster can never have more than {_amount(capacity.max_gpus)}; "
             "lower resources.workers or resources.gpus_per_worker, or launch on a larger cluster with --address"
             f"{_where_limits_are_known(capacity)}"
         )
@@ -104,8 +105,9 @@ def place(resources: ResourcesSpec, capacity: Capacity, *, stages: int) -> Place
         decoding = "" if apart else f", and {_LEAST_CPUS} for decoding"
         besides = f" besides its decode nodes' {_amount(apart)}" if apart else ""
         raise UserError(
-            f"resources: a stage needs {_amount(least)} CPUs ({workers} workers{decoding}), but this cluster can never "
-            f"have more than {_amount(cpus)}{besides}; lower resources.workers or resources.cpus_per_worker"
+            f"resources: a stage needs {numbered(least, 'CPU')} ({numbered(workers, 'worker')}{decoding}), but this "
+            f"cluster can never have more than {_amount(cpus)}{besides}; lower resources.workers or "
+            f"resources.cpus_per_worker"
             f"{_where_limits_are_known(capacity)}"
         )
     concurrent = _concurrent(resources, cpus, capacity, gpus=gpus, least_cpus=least, stages=stages)
@@ -182,12 +184,12 @@ def _check_one_node(resources: ResourcesSpec, capacity: Capacity, *, gpus: float
     """Refuse a worker that is larger than the largest node."""
     cpus = 0.0 if resources.cpus_per_worker == "auto" else float(resources.cpus_per_worker)
     for name, what, wanted, largest in (
-        ("gpus_per_worker", "GPUs", gpus, capacity.node_gpus),
-        ("cpus_per_worker", "CPUs", cpus, capacity.node_cpus),
+        ("gpus_per_worker", "GPU", gpus, capacity.node_gpus),
+        ("cpus_per_worker", "CPU", cpus, capacity.node_cpus),
     ):
         if wanted > largest:
             raise UserError(
-                f"resources.{name}: a worker needs {_amount(wanted)} {what}, but no node of this cluster has, or can "
+                f"resources.{name}: a worker needs {numbered(wanted, what)}, but no node of this cluster has, or can "
                 f"have, more than {_amount(largest)}"
             )
 
@@ -225,9 +227,9 @@ def _concurrent(
 def _missing(capacity: Capacity, *, cpus: float, gpus: float) -> str:
     lacks = []
     if gpus > capacity.gpus:
-        lacks.append(f"{_amount(gpus - capacity.gpus)} more GPUs")
+        lacks.append(numbered(gpus - capacity.gpus, "more GPU"))
     if cpus > capacity.cpus:
-        lacks.append(f"{_amount(cpus - capacity.cpus)} more CPUs")
+        lacks.append(numbered(cpus - capacity.cpus, "more CPU"))
     return " and ".join(lacks)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from lstcl_platform.orchestration.progress import View
+from lstcl_platform.specs.batches import check_batches
 from lstcl_platform.specs.clip_span import check_clip_span
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
 from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.stages import Trial
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.few_labels import labelled_subset
 from lstcl_platform.video.indexing import open_manifest
@@ -71,22 +73,12 @@ def prepare_data(trials: Iterable[Trial], *, storage: Place, view: View) -> dict
 
 
 def _check_batches(spec: TrialSpec, found: Mapping[str, IndexedData]) -> None:
-    """Refuse a batch that the videos cannot fill, which its stage would find after those before it have run."""
-    if spec.pretrain is not None:
-        source = spec.data.pretraining
-        _check_batch("pretrain", source, len(found[source].manifest.usable), spec.pretrain.batch_size)
+    pretraining = None if spec.pretrain is None else len(found[spec.data.pretraining].manifest.usable)
+    labelled = None
     if "finetuned" in spec.evaluate.protocols:
-        source, few = spec.data.train, spec.finetune.labels_per_class
-        rows = labelled_subset(found[source].manifest, labels_per_class=few, seed=spec.finetune.seed)
-        _check_batch("finetune", source, len(rows), spec.finetune.batch_size)
-
-
-def _check_batch(block: str, source: str, videos: int, batch_size: int) -> None:
-    if videos < batch_size:
-        raise UserError(
-            f"{block}.batch_size is {batch_size}, but {source} has only {videos} videos for it: "
-            f"lower {block}.batch_size to {videos} or less, or add videos"
-        )
+        train, few = found[spec.data.train].manifest, spec.finetune.labels_per_class
+        labelled = len(labelled_subset(train, labels_per_class=few, seed=spec.finetune.seed))
+    check_batches(spec, pretraining=pretraining, labelled=labelled)
 
 
 def _render_if_missing(data: DataSpec, *, view: View) -> None:
@@ -117,7 +109,8 @@ def _index(source: str, *, folder: Place, view: View) -> IndexedData:
         manifest.save(snapshot)
     bad = manifest.problems
     view.message(
-        f"{source}: {len(manifest)} videos, {len(manifest.classes)} classes, {manifest.hours:.2f} h"
+        f"{source}: {numbered(len(manifest), 'video')}, "
+        f"{numbered(len(manifest.classes), 'class', 'classes')}, {manifest.hours:.2f} h"
         + ("" if manifest.published is None else f", of {manifest.published} published")
         + (f"; {len(bad)} unusable:" if bad else "")
     )

@@ -32,6 +32,11 @@ class Standstill:
         return f"stood still after step {self.step} at {self.where}"
 
 
+def log_words(log: str) -> str:
+    """Where the log of a stage is, as messages end with it; a stage that no attempt was made of has none."""
+    return f"log: {log}" if log else "no log was written"
+
+
 @dataclass(kw_only=True)
 class StageProgress:
     """Where one stage stands.

@@ -10,7 +10,7 @@ import psutil
 
 from lstcl_platform.orchestration.board import Event
 from lstcl_platform.orchestration.halving import Decision, Halving
-from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, Standstill, View
+from lstcl_platform.orchestration.progress import LaunchProgress, StageProgress, Standstill, View, log_words
 from lstcl_platform.orchestration.turns import Turns
 from lstcl_platform.specs.stages import TESTS, Stage, StageGraph
 from lstcl_platform.storage import local_path
@@ -170,7 +170,9 @@ class Recorder:
         log = result["log"] if result else state.attempt_dir
         if run is not None:
             self._tracker.fail_stage(run, error=state.error, log=log)
-        self._view.message(f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; log: {log}")
+        self._view.message(
+            f"failed: {state.kind} {key[:10]} ({state.label}): {state.error}; {log_words(log)}"
+        )
         for other in self.halving.lost_with(key):
             if other not in self.finished:
                 lost = self.progress.stages[other]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from lstcl_platform.planning.arithmetic import recomputed, sample_flops, trained_bytes
 from lstcl_platform.planning.rates import views_of
+from lstcl_platform.specs.batches import check_batches
 from lstcl_platform.specs.data import DataSpec
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.experiment import TrialSpec
 from lstcl_platform.specs.run import CheckpointSpec
 from lstcl_platform.specs.stages import TESTS, Stage
 
@@ -82,6 +84,28 @@ def parse_sizes(texts: Iterable[str], paths: Iterable[str]) -> dict[str, DataSiz
     return found
 
 
+def check_sizes(trials: Iterable[TrialSpec], sizes: Mapping[str, DataSize]) -> None:
+    """Refuse what a launch would refuse of `trials` for the number of videos, as far as that is known.
+
+    Raises:
+        UserError: as `specs.batches.check_batches`.
+    """
+    for spec in trials:
+        pretraining = size_of(spec.data.pretraining, spec.data, sizes)
+        train = size_of(spec.data.train, spec.data, sizes)
+        check_batches(
+            spec,
+            pretraining=None if pretraining is None else pretraining.videos,
+            labelled=None if train is None else _labelled(spec, train),
+        )
+
+
+def _labelled(spec: TrialSpec, train: DataSize) -> int:
+    """Videos that finetuning uses."""
+    few = spec.finetune.labels_per_class
+    return train.videos if few is None else min(train.videos, few * train.classes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageWork:
     """Work of one stage.
@@ -123,7 +147,10 @@ class StageWork:
 def work_of(
     stage: Stage, sizes: Mapping[str, DataSize], checkpoint: CheckpointSpec, *, epochs_done: int = 0
 ) -> StageWork | None:
-    """Work of `stage`, of which an earlier part has done some epochs; None if the size of its data is not known."""
+    """Work of `stage`, of which an earlier part has done some epochs; None if the size of its data is not known.
+
+    Its videos fill its batches (`check_sizes`).
+    """
     data, testing = stage.spec.data, stage.kind in TESTS
     train = size_of(data.pretraining if stage.kind == "pretrain" else data.train, data, sizes)
     val = size_of(data.val, data, sizes)
@@ -147,13 +174,11 @@ def _steps(stage: Stage, train: DataSize, val: DataSize | None, *, epochs_done: 
     spec = stage.spec
     if stage.kind == "pretrain":
         assert spec.pretrain is not None
-        epoch = max(1, train.videos // spec.pretrain.batch_size)
+        epoch = train.videos // spec.pretrain.batch_size
         epochs = (stage.until or spec.pretrain.epochs) - epochs_done
         return epoch * epochs, spec.pretrain.batch_size, epoch
     if stage.kind == "finetune":
-        chosen = spec.finetune.labels_per_class
-        videos = train.videos if chosen is None else min(train.videos, chosen * train.classes)
-        epoch = max(1, videos // spec.finetune.batch_size)
+        epoch = _labelled(spec, train) // spec.finetune.batch_size
         epochs = (stage.until or spec.finetune.epochs) - epochs_done
         return epoch * epochs, spec.finetune.batch_size, epoch
     assert val is not None

@@ -111,6 +111,13 @@ class Comparison:
             return None
         return cell.metrics[self.metric].mean - cell.printed.values[self.metric]
 
+    def stands_out(self, cell: ComparedCell) -> bool:
+        """Whether `cell` is best and another of its experiment is not as good: what a mark in a table says."""
+        return cell.best and any(
+            other.experiment == cell.experiment and self.metric in other.metrics and not other.best
+            for other in self.cells
+        )
+
     @property
     def experiments(self) -> list[str]:
         """Names of the compared experiments, in order."""

@@ -1,5 +1,6 @@
 """Small figures: one panel inline as SVG that follows the page's light or dark, or all of them in a file."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,16 @@ def inline_svg(panel: Panel, *, name: str) -> str:
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{_escaped(panel.alt)}" ', 1).strip()
+
+
+def epoch_axis(axes: "Axes", label: str, *, last: float) -> None:
+    """Let the horizontal axis run from 0 to the whole epoch that `last` is in, with ticks at whole epochs alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    end = max(1, math.ceil(last))
+    axes.set_xlim(0, end * 1.03)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.set_xlabel(label)
 
 
 def save(drawing: Drawing, folder: Path, *, formats: Sequence[str] = ("svg", "png")) -> list[Path]:

@@ -27,19 +27,22 @@ class Interval:
 def interval_of(summary: Summary, *, videos: int | None = None) -> Interval | None:
     """The 95 % interval of a mean.
 
-    Several seeds: Student's t over them. A single seed: Wilson's interval of a share over `videos`, which says nothing
-    of how another training would end. None where neither is known.
+    Several seeds: Student's t over them, cut to what a share can be. A single seed: Wilson's interval of a share over
+    `videos`, which says nothing of how another training would end. None where neither is known.
 
     Args:
         summary: the metric over seeds.
-        videos: test videos of one seed, where the metric is a share of them.
+        videos: test videos of a seed, where the metric is a share of them, 0 to 1.
     """
     from scipy.special import stdtrit
 
     count = len(summary.values)
     if summary.sd is not None:
         half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * summary.sd / math.sqrt(count)
-        return Interval(low=summary.mean - half, high=summary.mean + half, over="seeds")
+        least, most = (0.0, 1.0) if videos else (-math.inf, math.inf)
+        return Interval(
+            low=max(least, summary.mean - half), high=min(most, summary.mean + half), over="seeds"
+        )
     if not videos or count != 1 or not 0 <= summary.mean <= 1:
         return None
     z = 1.959964

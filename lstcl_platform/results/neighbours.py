@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.decoding import DecodeError, read_frames
 from lstcl_platform.video.reading import open_video
@@ -59,7 +60,7 @@ def nearest(table: pa.Table, *, count: int) -> Neighbours:
     """
     known = table.filter(table["features"].is_valid())
     if len(known) < 2:
-        raise UserError(f"--sheet: {len(known)} videos have features, so none has a neighbour")
+        raise UserError(f"--sheet: features of {numbered(len(known), 'video')}, so none has a neighbour")
     values = np.stack([np.asarray(row, dtype=np.float32) for row in known["features"].to_pylist()])
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     count = min(count, len(unit) - 1)
@@ -98,9 +99,8 @@ def draw_neighbours(found: Neighbours, path: Path, *, root: Place, queries: int)
 
     chosen = np.unique(np.linspace(0, len(found.paths) - 1, min(queries, len(found.paths))).round())
     columns = 1 + found.near.shape[1]
-    figure = Figure(
-        figsize=(_INCHES * columns, (_INCHES + 0.45) * len(chosen) + 0.4), dpi=120, layout="constrained"
-    )
+    # Compressed: pictures keep their shape, and the rows move up to one another.
+    figure = Figure(figsize=(_INCHES * columns, _INCHES * 2 * len(chosen)), dpi=120, layout="compressed")
     FigureCanvasAgg(figure)
     figure.suptitle("query, then its nearest neighbours by cosine similarity", x=0.01, ha="left", fontsize=9)
     grid = figure.subplots(len(chosen), columns, squeeze=False)
@@ -109,10 +109,10 @@ def draw_neighbours(found: Neighbours, path: Path, *, root: Place, queries: int)
         for cell, row, cosine in zip(cells[1:], found.near[query], found.similarity[query], strict=True):
             same = found.names[row] == found.names[query]
             color = _PLAIN if not found.names[query] else _SAME if same else _OTHER
-            _draw(cell, found, int(row), root=root, title=f"{cosine:.3f}  ", color=color)
+            _draw(cell, found, int(row), root=root, title=f"{cosine:.3f}\n", color=color)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
     except (OSError, ValueError) as error:
         raise UserError(f"--sheet {path}: {error}") from error
 

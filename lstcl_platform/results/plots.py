@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstcl_platform.results.compare import BASELINES, ComparedCell, Comparison
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,9 +170,9 @@ def _scale(metric: str) -> float:
 
 def _title(comparison: Comparison, cells: Sequence[ComparedCell]) -> str:
     counts = sorted({len(cell.metrics[comparison.metric].values) for cell in cells})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    plural = "" if counts == [1] else "s, mean and standard deviation"
-    title = f"{', '.join(comparison.experiments)}: {seeds} seed{plural}"
+    seeds = numbered(counts[-1], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    shown = "" if counts == [1] else ", mean and standard deviation"
+    title = f"{', '.join(comparison.experiments)}: {seeds}{shown}"
     known = [f"{BASELINES[name]} {value * 100:.1f}" for name, value in _baselines(comparison).items()]
     if not known:
         return title

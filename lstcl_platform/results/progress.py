@@ -11,6 +11,7 @@ from rich.text import Text
 from lstcl_platform.results.compare import compare_trials
 from lstcl_platform.results.probes import probe_tables
 from lstcl_platform.results.text import duration, moment, number
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.tracking.records import LaunchState, StageState, TrialResult
 
 _KINDS = ("pretrain", "probe", "finetune", "evaluate")
@@ -49,8 +50,8 @@ def experiments_table(launches: Sequence[tuple[LaunchState, Sequence[TrialResult
     return table
 
 
-def experiment_view(launch: LaunchState, trials: Sequence[TrialResult], *, metric: str) -> Group:
-    """The trials of an experiment, stage by stage; then what failed and how to go on."""
+def experiment_view(launch: LaunchState, trials: Sequence[TrialResult], *, metric: str, resume: str) -> Group:
+    """The trials of an experiment, stage by stage; then what failed and how to go on: with the command `resume`."""
     kinds = [kind for kind in _KINDS if any(stage.kind == kind for trial in trials for stage in trial.stages)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", overflow="fold")
@@ -67,7 +68,7 @@ def experiment_view(launch: LaunchState, trials: Sequence[TrialResult], *, metri
         *probe_tables(compare_trials(trials).cells),
         *_stopped(trials),
         *_failures(trials),
-        *_advice(launch),
+        *_advice(launch, resume),
     )
 
 
@@ -75,7 +76,7 @@ def _headline(launch: LaunchState, trials: Sequence[TrialResult]) -> Text:
     done = sum(trial.status == "finished" for trial in trials)
     text = Text.assemble((launch.experiment, "bold"), ": ", (launch.status, _STYLES[launch.status]))
     stopped = sum(trial.status == "stopped" for trial in trials)
-    text.append(f", {done} of {len(trials)} trials done, ")
+    text.append(f", {done} of {numbered(len(trials), 'trial')} done, ")
     text.append(f"{stopped} stopped by successive halving, " if stopped else "")
     text.append(f"{duration(_seconds(trials))} of stages computed")
     text.append(f", started {moment(launch.began_at)}")
@@ -127,13 +128,12 @@ def _failures(trials: Sequence[TrialResult]) -> list[Text]:
     return lines
 
 
-def _advice(launch: LaunchState) -> list[Text]:
-    again = f"`lstcl-platform resume {launch.experiment}`"
+def _advice(launch: LaunchState, resume: str) -> list[Text]:
     if launch.status == "interrupted":
         quiet = duration(max(time.time() - launch.heard_at, 0.0))
-        return [Text(f"The launch stopped before its end (last heard of {quiet} ago); {again} goes on.")]
+        return [Text(f"The launch stopped before its end (last heard of {quiet} ago); `{resume}` goes on.")]
     if launch.status == "failed":
-        return [Text(f"{again} tries what failed once more; what is done is kept.")]
+        return [Text(f"`{resume}` tries what failed once more; what is done is kept.")]
     return []
 
 

@@ -38,7 +38,7 @@ _PRINTED = 24
 
 
 def comparison_table(comparison: Comparison, *, width: int) -> Group:
-    """A Rich table for each experiment, its best cell marked with ``*``, and the baselines under it.
+    """A Rich table for each experiment, the cell that stands out marked with ``*``, and the baselines under it.
 
     Args:
         comparison: what to show.
@@ -56,7 +56,10 @@ def comparison_table(comparison: Comparison, *, width: int) -> Group:
         for cell in comparison.cells
         if comparison.metric in cell.metrics
     )
-    parts.append(Text("* best mean" + ("; ± standard deviation over seeds" if spread_shown else "")))
+    notes = ["* best mean"] if any(map(comparison.stands_out, comparison.cells)) else []
+    notes += ["± standard deviation over seeds"] if spread_shown else []
+    if notes:
+        parts.append(Text("; ".join(notes)))
     if any(cell.printed is not None for cell in comparison.cells):
         parts.append(Text("paper: the value that the paper prints; ours - paper: the difference"))
     if note := cost_note(comparison):
@@ -111,15 +114,17 @@ def _experiment_table(
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    marked = any(map(comparison.stands_out, cells))
     for cell in cells:
+        best = comparison.stands_out(cell)
         shown = [
-            _value(cell, metric) + (" *" if cell.best else "  "),
+            _value(cell, metric) + (" *" if best else "  " if marked else ""),
             *(_value(cell, name) for name in others),
         ]
         paper = _printed(cell, comparison) if printed else ()
         row = [cell.name, *shown, *paper, *(_cost(cell) if costs else ())]
         row += [str(cell.finished), _open_trials(cell)]
-        table.add_row(*map(Text, row), style="bold" if cell.best else None)
+        table.add_row(*map(Text, row), style="bold" if best else None)
     return table
 
 

@@ -124,7 +124,6 @@ def _apply_overrides(
     values = copy.deepcopy(values)
     origins: dict[FieldPath, str] = {}
     problems: list[Problem] = []
-    swept = _swept_paths(values)
     for override in overrides:
         path, equals, text = override.partition("=")
         path = path.strip()
@@ -133,14 +132,17 @@ def _apply_overrides(
         try:
             if not equals or not path:
                 raise ValueError("must look like --set pretrain.epochs=100")
-            if path in swept:
-                raise ValueError(
-                    f"{path} is swept by {swept[path]}, which would override it; change the sweep"
-                )
             _assign(values, key, parse_value(text))
         except ValueError as error:
             problems.append(Problem(path=key, text=str(error)))
         origins[key] = origin
+    # Of the sweep as the overrides leave it.
+    swept = _swept_paths(values)
+    for field in origins:
+        name = ".".join(map(str, field))
+        if name in swept:
+            text = f"{name} is swept by {swept[name]}, which would override it; change the sweep"
+            problems.append(Problem(path=field, text=text))
     return values, origins, problems
 
 

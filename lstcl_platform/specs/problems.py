@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 
 Path = tuple[str | int, ...]
 
@@ -60,10 +61,9 @@ def refuse(problems: Sequence[Problem], *, title: str, where: Callable[[Problem]
         where: origin of a problem, e.g. ``exp.yaml:12``.
     """
     lines = list(dict.fromkeys(_line(problem, where(problem)) for problem in problems))
-    count = f"{len(lines)} error" + ("s" if len(lines) > 1 else "")
     shown = [f"  {line}" for line in lines[:MAX_LINES]]
     more = [f"  and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
-    return UserError("\n".join([f"Found {count} in {title}", *shown, *more]))
+    return UserError("\n".join([f"Found {numbered(len(lines), 'error')} in {title}", *shown, *more]))
 
 
 def _line(problem: Problem, origin: str) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lstcl_platform import storage
 from lstcl_platform.tracking.tracker import FinishedStage, Tracker
-from lstcl_platform.training.checkpoints import checkpoint_folders, newest_good
+from lstcl_platform.training.checkpoints import CLAIM, checkpoint_folders, newest_good
 from lstcl_platform.training.leases import Leases
 
 Reason = Literal[
@@ -40,12 +40,14 @@ class Cleaning:
     Attributes:
         superfluous: what may go, or went.
         busy: stages that a launch runs now: nothing of theirs is touched.
-        unknown: folders of stages that this tracking store has never heard of: nothing of theirs is touched.
+        unknown: stages with attempts that this tracking store has never heard of: nothing of theirs is touched.
+        unbegun: stages of which no attempt began before their launch ended; they keep nothing.
     """
 
     superfluous: tuple[Superfluous, ...]
     busy: tuple[str, ...]
     unknown: tuple[str, ...]
+    unbegun: tuple[str, ...]
 
 
 def clean(
@@ -95,8 +97,19 @@ def clean(
             leases.release(stage_dir)
     finally:
         leases.close()
-    unknown = tuple(key for key in there if key not in known)
-    return Cleaning(superfluous=tuple(found), busy=tuple(busy), unknown=unknown)
+    begun = {key: _has_begun(storage.join(train_dir, key)) for key in there if key not in known}
+    return Cleaning(
+        superfluous=tuple(found),
+        busy=tuple(busy),
+        unknown=tuple(key for key in begun if begun[key]),
+        unbegun=tuple(key for key in begun if not begun[key]),
+    )
+
+
+def _has_begun(stage_dir: str) -> bool:
+    """Whether an attempt has left more than its claim."""
+    attempts = (storage.join(stage_dir, name) for name in _attempt_names(stage_dir))
+    return any(set(storage.list_names(attempt)) - {CLAIM} for attempt in attempts)
 
 
 def _rungs_of_open_trials(tracker: Tracker) -> set[str]:

@@ -13,6 +13,7 @@ from lstcl_platform.specs.model import ModelSpec
 from lstcl_platform.specs.stages import TESTS
 from lstcl_platform.specs.trained import TrainedSpec
 from lstcl_platform.specs.training import EvaluateSpec
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.tracking.launch_runs import LaunchRuns
 from lstcl_platform.tracking.records import TrialResult
 from lstcl_platform.tracking.stage_runs import CLASSES
@@ -169,4 +170,6 @@ def _best(experiment: str, trials: list[TrialResult]) -> TrialResult:
         scored = [trial for trial in trials if trial.status == "finished" and metric in trial.metrics]
         if scored:
             return max(scored, key=lambda trial: trial.metrics[metric])
-    raise UserError(f"{experiment}: none of its {len(trials)} trials has a result yet, so none is the best")
+    raise UserError(
+        f"{experiment}: none of its {numbered(len(trials), 'trial')} has a result yet, so none is the best"
+    )

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MARKER = "complete.json"
 STATE = "state.pt"
+CLAIM = "claimed"
+"""The first file of an attempt's folder; all that there is of one that never began."""
 
 
 class DamagedCheckpointError(Exception):
@@ -59,7 +61,7 @@ def next_attempt(stage_dir: str) -> int:
     `storage.create_exclusively`.
     """
     number = max(_attempts(stage_dir), default=0) + 1
-    while not storage.create_exclusively(storage.join(stage_dir, f"a{number}", "claimed"), b""):
+    while not storage.create_exclusively(storage.join(stage_dir, f"a{number}", CLAIM), b""):
         number += 1
     return number
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.training.context import StageContext
 from lstcl_platform.training.transfer import HostBatch
 
@@ -104,5 +105,4 @@ class StarvationWatch:
         if "frames_decoded_per_used" in row:
             now += f" with {row['frames_decoded_per_used']:.1f} frames decoded for each that is used"
         now += f", and {row['decode_cores']:.1f} cores decode"
-        plural = "s" if cores > 1 else ""
-        return f"{text}: add {cores} decode core{plural} per {device} or run data prepare ({now})"
+        return f"{text}: add {numbered(cores, 'decode core')} per {device} or run data prepare ({now})"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lstcl_platform.video.decoding import Frames, decode_clips
 from lstcl_platform.video.orientation import Orientation
+from lstcl_platform.video.process import set_up_decoding
 from lstcl_platform.video.reading import main_stream, open_video
 from lstcl_platform.video.sampling import Box, Clip
 
@@ -128,9 +129,7 @@ def one_thread() -> None:
     """Hold resizing and the peers to one thread, so that CPU time compares."""
     import sys
 
-    import torch
-
-    torch.set_num_threads(1)
+    set_up_decoding()
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
 

@@ -12,7 +12,11 @@ height, whatever sample aspect ratio the file states.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -27,6 +31,9 @@ from lstcl_platform.video.sampling import Box, Clip
 __all__ = ["DecodeError", "Frames", "decode_clips", "read_frames"]
 
 Frames = npt.NDArray[np.uint8]
+
+_CONVERTED_PIXELS = 1 << 20
+"""Converted together at most: what fits the processor's caches, and swscale's limits."""
 
 _reformatter: VideoReformatter | None = None
 
@@ -101,26 +108,22 @@ def decode_clips(
             raise DecodeError(str(path), f"{shown} frames, expected {expected_frames}: the file has changed")
         chosen = [video.frames_at(clip.positions, target_fps=target_fps) for clip in clips]
         uses = _uses(chosen)
-        cut: list[Frames | None] = [None] * len(clips)
+        cut: list[dict[int, _Crop]] = [{} for _ in clips]
 
         def take(index: int, frame: av.VideoFrame) -> None:
             picture = _Picture(frame)
-            done: dict[int, Frames] = {}
+            done: dict[int, _Crop] = {}
             for number, slot in uses[index]:
                 if number not in done:
                     done[number] = picture.crop(_even(clips[number].box, picture.width, picture.height))
-                pixels, clip = done[number], cut[number]
-                if clip is None:
-                    clip = cut[number] = np.empty((len(chosen[number]), *pixels.shape), dtype=np.uint8)
-                clip[slot] = pixels
+                cut[number][slot] = done[number]
 
         decoded = video.decode(list(uses), take)
     if count is not None:
         count(decoded)
     return [
-        _finish(pixels, size=size, flip=clip.flip)
-        for pixels, clip in zip(cut, clips, strict=True)
-        if pixels is not None
+        _finish(_pixels([crops[slot] for slot in sorted(crops)]), size=size, flip=clip.flip)
+        for crops, clip in zip(cut, clips, strict=True)
     ]
 
 
@@ -131,6 +134,22 @@ def _uses(chosen: Sequence[npt.NDArray[np.int64]]) -> dict[int, list[tuple[int, 
         for slot, index in enumerate(indices.tolist()):
             uses.setdefault(index, []).append((number, slot))
     return uses
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    """A part of a picture, upright RGB or as it is stored."""
+
+    planes: list[npt.NDArray[np.uint8]]
+    colours: _Colours | None
+    """How to make stored planes RGB; None: there is one plane, and it is."""
+
+
+class _Colours(NamedTuple):
+    format: str
+    space: int
+    range: int
+    orientation: Orientation
 
 
 class _Picture:
@@ -152,19 +171,49 @@ class _Picture:
         sides = frame.height, frame.width
         self.height, self.width = sides[::-1] if self._orientation.transposed else sides
 
-    def crop(self, box: Box) -> Frames:
-        """Pixels of a box with even edges, uint8 RGB (height, width, 3)."""
+    def crop(self, box: Box) -> _Crop:
+        """A copy of a box with even edges: the decoder needs its memory back."""
         if self._whole is not None:
-            return self._whole[box.y : box.y + box.height, box.x : box.x + box.width]
+            return _Crop([self._whole[box.y : box.y + box.height, box.x : box.x + box.width].copy()], None)
         box = self._orientation.stored(box, width=self.width, height=self.height)
         planes = []
         for plane, step in zip(self._frame.planes, (1, 2, 2), strict=True):
             pixels = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
             rows = slice(box.y // step, (box.y + box.height) // step)
-            planes.append(pixels[rows, box.x // step : (box.x + box.width) // step])
-        part = av.VideoFrame.from_dlpack(planes, format=self._frame.format.name)
-        part.colorspace, part.color_range = self._frame.colorspace, self._frame.color_range
-        return self._orientation.upright(_rgb(part))
+            planes.append(pixels[rows, box.x // step : (box.x + box.width) // step].copy())
+        frame = self._frame
+        return _Crop(
+            planes, _Colours(frame.format.name, frame.colorspace, frame.color_range, self._orientation)
+        )
+
+
+def _pixels(crops: Sequence[_Crop]) -> Frames:
+    """The crops of a clip, all of one size, as uint8 RGB (T, h, w, 3).
+
+    Those of equal colours are put one below the other and converted at once, which gives the pixels that each alone
+    would: swscale looks at no more than two rows together, and heights are even.
+    """
+    done = []
+    for colours, group in groupby(crops, key=attrgetter("colours")):
+        alike = list(group)
+        if colours is None:
+            done.append(np.stack([crop.planes[0] for crop in alike]))
+            continue
+        together = max(1, _CONVERTED_PIXELS // alike[0].planes[0].size)
+        for first in range(0, len(alike), together):
+            done.append(_converted(alike[first : first + together], colours))
+    return done[0] if len(done) == 1 else np.concatenate(done)
+
+
+def _converted(crops: Sequence[_Crop], colours: _Colours) -> Frames:
+    height, width = crops[0].planes[0].shape
+    planes = [np.concatenate(plane) for plane in zip(*(crop.planes for crop in crops), strict=True)]
+    column = av.VideoFrame.from_dlpack(planes, format=colours.format)
+    column.colorspace, column.color_range = colours.space, colours.range
+    stored = _rgb(column).reshape(len(crops), height, width, 3)
+    if colours.orientation == Orientation():
+        return stored
+    return np.stack([colours.orientation.upright(pixels) for pixels in stored])
 
 
 def _even(box: Box, width: int, height: int) -> Box:

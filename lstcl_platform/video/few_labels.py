@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.video.draws import LABEL_STREAM, raw_bits
 from lstcl_platform.video.manifest import Manifest
 
@@ -27,7 +28,7 @@ def labelled_subset(manifest: Manifest, *, labels_per_class: int | None, seed: i
         if len(members) < labels_per_class:
             raise UserError(
                 f"finetune.labels_per_class is {labels_per_class}, but class '{name}' in {manifest.root} has "
-                f"only {len(members)} usable videos"
+                f"only {numbered(len(members), 'usable video')}"
             )
         kept.append(members[np.argsort(numbers[members], kind="stable")[:labels_per_class]])
     return np.sort(np.concatenate(kept))

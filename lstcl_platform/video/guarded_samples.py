@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 from lstcl_platform.specs.errors import StorageError, UserError
 from lstcl_platform.video.guarded import ChildLost, Guard, answer_lines
+from lstcl_platform.video.process import set_up_decoding
 from lstcl_platform.video.reading import DecodeError
 from lstcl_platform.video.sample_reads import Patience, Sample, SampleRef, Verdicts
 
@@ -98,9 +99,7 @@ class GuardedReads:
 
 def serve() -> None:
     """Body of the child: decodes a sample into a file, or looks whether a video is what was indexed."""
-    import torch
-
-    torch.set_num_threads(1)
+    set_up_decoding()
     answer_lines(_answer)
 
 

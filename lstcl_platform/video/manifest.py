@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lstcl_platform.specs.errors import StorageError, UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage import write_bytes
 from lstcl_platform.storage.places import Place, place_of, root_from, stored_root
 from lstcl_platform.video.table_digest import table_digest
@@ -273,7 +274,7 @@ def check_usable(
     if bad > max_bad_fraction * len(manifest):
         first = "; ".join(f"{path}: {problem}" for path, problem in problems[:3])
         raise UserError(
-            f"{manifest.root}: {bad} of {len(manifest)} videos cannot be used, more than "
+            f"{manifest.root}: {bad} of {numbered(len(manifest), 'video')} cannot be used, more than "
             f"data.max_bad_fraction ({max_bad_fraction:g}) allows: {first}{'; ...' if bad > 3 else ''}"
         )
 
@@ -293,8 +294,8 @@ def check_same_classes(train: Manifest, val: Manifest) -> None:
     if len(val.classes) > len(train.classes):
         extra = ", ".join(val.classes[len(train.classes) :][:3])
         raise UserError(
-            f"{val.root}: {len(val.classes)} classes, but the training videos in {train.root} have only "
-            f"{len(train.classes)}: {extra} cannot be learned {maps}"
+            f"{val.root}: {numbered(len(val.classes), 'class', 'classes')}, but the training videos in "
+            f"{train.root} have only {len(train.classes)}: {extra} cannot be learned {maps}"
         )
     present = set(val.labels.tolist())
     for label, (ours, theirs) in enumerate(zip(train.classes, val.classes, strict=False)):
@@ -305,6 +306,6 @@ def check_same_classes(train: Manifest, val: Manifest) -> None:
             )
     if both_stated:
         raise UserError(
-            f"{val.root}: {len(val.classes)} classes, but {len(train.classes)} in {train.root}: '"
+            f"{val.root}: {numbered(len(val.classes), 'class', 'classes')}, but {len(train.classes)} in {train.root}: '"
             f"{train.classes[len(val.classes)]}' is missing {maps}"
         )

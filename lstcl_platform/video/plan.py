@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.video.draws import PLAN_STREAM, raw_bits
 
 
@@ -25,7 +26,7 @@ class EpochPlan:
         """
         if videos < global_batch:
             raise UserError(
-                f"{videos} usable videos cannot fill one global batch of {global_batch}: "
+                f"{numbered(videos, 'usable video')} cannot fill one global batch of {global_batch}: "
                 f"lower batch_size to {videos} or less, or add videos"
             )
         self.videos = videos

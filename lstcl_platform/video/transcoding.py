@@ -28,10 +28,12 @@ from lstcl_platform.video.probe import probe
 from lstcl_platform.video.reading import DecodeError, OpenVideo, open_video
 from lstcl_platform.video.soundness import decoding_problem, truncation
 
-# No picture refers to a B-frame, so all unwanted ones are skipped. mbtree off: with it x264 writes other bytes from
-# call to call.
-_X264 = "b-pyramid=none:mbtree=0"
-_B_FRAMES = 3
+# No picture refers to a B-frame, so all unwanted ones are skipped, and the more there are, the less is left to decode
+# and to store: b-adapt off, since x264 spares them where there is noise. aq-mode off: fewer bits for the same error.
+# mbtree off: with it x264 writes other bytes from call to call.
+_X264 = "b-pyramid=none:b-adapt=0:aq-mode=0:mbtree=0"
+_B_FRAMES = 7
+_GOP_WITHOUT_B_FRAMES = 8
 _FINEST = 10_000_000
 """Ticks a second of a prepared video, at most."""
 
@@ -49,7 +51,7 @@ class TranscodeSettings:
     """
 
     short_side: int = 256
-    gop: int = 8
+    gop: int = 16
     crf: int = 18
     preset: str = "veryfast"
     fastdecode: bool = True
@@ -207,9 +209,10 @@ class _Encoder:
         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
         context, settings = stream.codec_context, self._settings
         context.time_base, context.thread_count = self._base, 1
-        context.gop_size = settings.gop
-        # With B-frames, MP4 cannot say how long the last picture of a varying rate is shown.
+        # With B-frames, MP4 cannot say how long the last picture of a varying rate is shown. Without, a picture needs
+        # all before it in its group.
         context.max_b_frames = min(_B_FRAMES, max(0, settings.gop - 2)) if self._constant else 0
+        context.gop_size = settings.gop if self._constant else min(_GOP_WITHOUT_B_FRAMES, settings.gop)
         context.colorspace, context.color_range = picture.colorspace, picture.color_range
         context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
         context.options = {"preset": settings.preset, "crf": str(settings.crf), "x264-params": _X264}

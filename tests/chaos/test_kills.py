@@ -105,7 +105,7 @@ def test_a_killed_launch_goes_on_and_an_interrupted_one_says_how(tmp_path):
         second.close()
     text = second.log.read_text()
     assert "goes on from step" in text
-    assert f"go on with: lstcl-platform launch {spec}" in text
+    assert f"go on with: lstcl-platform resume tiny --storage {storage}" in text
     assert "Traceback" not in text
     stopped = int(checkpoints(storage)[-1].name.removeprefix("step-"))
     assert stopped >= 20

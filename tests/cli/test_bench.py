@@ -65,4 +65,4 @@ def test_decode_recommends_preparing_large_videos(tmp_path):
     video = make_video(tmp_path / "large.mp4", frames=4, side=400)
     command = ["bench", "decode", str(video), "--strides", "1", "--frames", "2", "--rounds", "1"]
     done = CliRunner().invoke(app, command)
-    assert "1 of 1 videos are much larger than clips need: `lstcl-platform data prepare`" in done.stdout
+    assert "1 of 1 video much larger than clips need: `lstcl-platform data prepare`" in done.stdout

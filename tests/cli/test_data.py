@@ -28,7 +28,7 @@ def test_index_writes_the_manifest_and_names_the_problems(folder, tmp_path):
         "classes   2 (2 to 2 usable",
         "hours     0.00",
         f"digest    {manifest.digest}",
-        "problems  1 videos cannot be used:",
+        "problems  1 video cannot be used:",
         "  class_1/bad.mp4: unreadable: Invalid data found",
     ):
         assert line in result.stdout

@@ -195,8 +195,11 @@ def test_large_videos_are_better_prepared(tmp_path):
         folder = make_labelled_folder(tmp_path / split, classes=1, videos=2, frames=2, side=side)
         index_videos(folder).save(tmp_path / f"{split}.parquet")
     spec = tmp_path / "study.yaml"
-    spec.write_text("name: study\ndata: {train: train.parquet, val: val.parquet}\n")
-    remark = f"{tmp_path / 'train.parquet'}: 2 of 2 videos are much larger than clips need"
+    spec.write_text(
+        "name: study\ndata: {train: train.parquet, val: val.parquet}\npretrain: {batch_size: 2}\n"
+        "finetune: {batch_size: 2}\n"
+    )
+    remark = f"{tmp_path / 'train.parquet'}: 2 of 2 videos much larger than clips need"
     assert remark in CliRunner().invoke(app, ["plan", str(spec)]).stdout
     remarks = json.loads(CliRunner().invoke(app, ["plan", str(spec), "--format", "json"]).stdout)["remarks"]
     assert len(remarks) == 1

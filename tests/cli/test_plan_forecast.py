@@ -122,3 +122,18 @@ def test_a_launch_predicts_from_what_the_store_has_measured():
         ("finetune", "guess"),
         ("evaluate", "guess"),
     ]
+
+
+def test_a_batch_that_its_videos_cannot_fill_is_refused_as_a_launch_refuses_it(study):
+    (study / "study.yaml").write_text(STUDY.replace("kinetics400", "mine"))
+    sizes = ("--videos", "mine/train=100/10", "--videos", "mine/val=100")
+    with pytest.raises(
+        UserError, match=r"pretrain\.batch_size is 512, but .*mine/train has only 100 videos for it"
+    ):
+        plan(*sizes)
+    few = ("--set", "pretrain.batch_size=96", "--set", "finetune.labels_per_class=3")
+    with pytest.raises(UserError, match=r"finetune\.batch_size is .* has only 30 videos for it: lower"):
+        plan(*sizes, *few)
+    assert "Predicted on" in plan(
+        *sizes, *few, "--set", "finetune.batch_size=24", "--cluster", "cluster.yaml"
+    )

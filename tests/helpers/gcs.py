@@ -45,8 +45,7 @@ class GcsServer(ObjectServer):
 
     def stop(self) -> None:
         """End both servers."""
-        if self._server.socket.fileno() >= 0:
-            self.go_away()
+        super().stop()
         self._process.kill()
         self._process.wait()
 

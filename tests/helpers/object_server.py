@@ -45,6 +45,11 @@ class ObjectServer:
         self._server.server_close()
         self._thread.join()
 
+    def stop(self) -> None:
+        """End what runs."""
+        if self._server.socket.fileno() >= 0:
+            self.go_away()
+
     def come_back(self) -> None:
         """Listen, on the same port as before; nothing happens while it listens."""
         if self.port and self._server.socket.fileno() >= 0:

@@ -38,4 +38,4 @@ def test_a_folder_is_prepared_once_measured_and_gone_on_with(tmp_path, ray_addre
 
     other = run_cli(*command, "--gop", "4")
     assert other.returncode == 2
-    assert "was prepared with gop 8 (now 4)" in other.stderr
+    assert "was prepared with gop 16 (now 4)" in other.stderr

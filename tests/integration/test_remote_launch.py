@@ -2,20 +2,29 @@
 
 import pytest
 
+from lstcl_platform import storage
+from lstcl_platform.storage.places import RemotePath
 from lstcl_platform.tracking.tracker import Tracker
-from tests.helpers.s3 import BUCKET, S3Server
+from tests.helpers.gcs import GcsServer
+from tests.helpers.object_server import BUCKET
+from tests.helpers.s3 import S3Server
 from tests.helpers.study import Launched, run_cli, study_values, write_spec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(900)]
 
 
+@pytest.fixture(params=["s3", "gs"])
+def scheme(request):
+    return request.param
+
+
 @pytest.fixture
-def server(monkeypatch):
-    server = S3Server()
+def server(scheme, monkeypatch):
+    server = S3Server() if scheme == "s3" else GcsServer()
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     yield server
-    server.go_away()
+    server.stop()
 
 
 def results(database):
@@ -25,24 +34,26 @@ def results(database):
     return tracker.finished(keys)
 
 
-def test_a_study_on_s3_is_killed_goes_on_there_and_ends_as_on_disk(
-    server, study_videos, ray_address, tmp_path
+def test_a_study_in_an_object_store_is_killed_goes_on_there_and_ends_as_on_disk(
+    scheme, server, study_videos, ray_address, tmp_path
 ):
+    bucket = f"{scheme}://{BUCKET}"
     for path in sorted(study_videos.rglob("*.mp4")):
-        key = f"videos/{path.relative_to(study_videos).as_posix()}"
-        server.client().put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+        name = path.relative_to(study_videos).as_posix()
+        storage.write_bytes(f"{bucket}/videos/{name}", path.read_bytes())
     database = f"sqlite:///{tmp_path}/mlflow.db"
     values = study_values(
         study_videos,
-        f"s3://{BUCKET}/runs",
-        data__train=f"s3://{BUCKET}/videos/train",
-        data__val=f"s3://{BUCKET}/videos/val",
+        f"{bucket}/runs",
+        data__train=f"{bucket}/videos/train",
+        data__val=f"{bucket}/videos/val",
         tracking__uri=database,
     )
     spec = write_spec(tmp_path / "remote.yaml", values)
     killed = Launched("launch", spec, log=tmp_path / "killed.log")
     try:
-        killed.wait_for(lambda: [key for key in server.keys("runs/train") if key.endswith("/complete.json")])
+        runs = RemotePath(f"{bucket}/runs")
+        killed.wait_for(lambda: [name for name in runs.files_below() if name.endswith("/complete.json")])
         killed.kill()
     finally:
         killed.close()
@@ -63,4 +74,4 @@ def test_a_study_on_s3_is_killed_goes_on_there_and_ends_as_on_disk(
         assert remote[key].metrics.get("top1") == stage.metrics.get("top1")
     trained = [stage.weights for stage in remote.values() if stage.weights]
     assert len(trained) == 2
-    assert all(weights.startswith(f"s3://{BUCKET}/runs/train/") for weights in trained)
+    assert all(weights.startswith(f"{bucket}/runs/train/") for weights in trained)

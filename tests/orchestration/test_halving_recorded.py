@@ -141,7 +141,7 @@ def test_who_was_stopped_is_recorded_shown_and_replayed(tracker, tmp_path):
     assert "0.625" in text
     assert comparison_csv(comparison).splitlines()[0].endswith(",halving")
     assert [cell["halving"]["rank"] for cell in comparison_records(comparison)] == [3, 1, 2]
-    status = shown(experiment_view(tracker.launch_state("halved"), trials, metric="top1"))
+    status = shown(experiment_view(tracker.launch_state("halved"), trials, metric="top1", resume="again"))
     assert line in status
     assert "1 of 3 trials done, 2 stopped by successive halving" in status
     assert status.count("rung 1: done") == 4

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lstcl_platform.orchestration.prepare import prepare_data
@@ -31,3 +33,11 @@ def test_a_set_rendered_from_other_settings_is_refused_and_not_silently_reused(t
     ]
     with pytest.raises(UserError):
         prepare_data(trials(tmp_path, seed=1), storage=storage, view=SilentView())
+
+
+def test_a_batch_that_the_videos_cannot_fill_is_refused(tmp_path):
+    (trial,) = trials(tmp_path)
+    large = trial.spec.finetune.model_copy(update={"batch_size": 7})
+    larger = replace(trial, spec=trial.spec.model_copy(update={"finetune": large}))
+    with pytest.raises(UserError, match=r"finetune\.batch_size is 7, but .*train has only 6 videos for it"):
+        prepare_data([larger], storage=tmp_path / "runs", view=SilentView())

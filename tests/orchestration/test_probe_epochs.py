@@ -259,7 +259,9 @@ def test_frozen_accuracy_over_epochs_is_recorded_and_shown_as_it_appears(tracker
     (trial,) = tracker.trial_results("probed")
     assert trial.status != "finished"
     assert {epoch: found["linear_top1"] for epoch, found in trial.probes.items()} == {2: 0.375, 5: 0.625}
-    status = shown(experiment_view(tracker.launch_state("probed"), [trial], metric="linear_top1"))
+    status = shown(
+        experiment_view(tracker.launch_state("probed"), [trial], metric="linear_top1", resume="again")
+    )
     lines = [line.split() for line in status.splitlines()]
     assert lines.count(["cell", "2", "5"]) == 2
     assert ["default", "0.375", "0.625"] in lines

@@ -39,6 +39,16 @@ def test_best_is_highest_accuracy_or_lowest_loss_of_each_experiment(make_trial: 
     assert best == [("one", "a"), ("two", "a")]
 
 
+def test_nothing_stands_out_where_all_are_equal_or_alone(make_trial: MakeTrial) -> None:
+    tie = [make_trial(name, {"x": name}, experiment="tie", top1=0.5) for name in "ab"]
+    lead = [make_trial(name, {"x": name}, experiment="lead", top1=0.5 + (name == "b") / 4) for name in "ab"]
+    none = [make_trial(name, {"x": name}, experiment="none", status="running") for name in "ab"]
+    alone = [make_trial("a", {"x": "a"}, experiment="alone", top1=0.5)]
+    comparison = compare_trials([*tie, *lead, *none, *alone])
+    marked = [(cell.experiment, cell.name) for cell in comparison.cells if comparison.stands_out(cell)]
+    assert marked == [("lead", "b")]
+
+
 def test_metrics_of_unfinished_trials_do_not_count(make_trial: MakeTrial) -> None:
     trials = [make_trial("a", {"x": 1}, top1=0.5), make_trial("b", {"x": 2}, status="failed", top1=0.9)]
     cells = compare_trials(trials).cells

@@ -1,6 +1,9 @@
 import xml.etree.ElementTree as ElementTree
 
-from lstcl_platform.results.drawing import INK, SERIES, Drawing, Mark, Panel, inline_svg, save
+import pytest
+from matplotlib.figure import Figure
+
+from lstcl_platform.results.drawing import INK, SERIES, Drawing, Mark, Panel, epoch_axis, inline_svg, save
 
 
 def panel():
@@ -35,3 +38,15 @@ def test_files_hold_all_panels_in_fixed_colours(tmp_path):
     assert svg.read_text().count('<g id="axes_') == 2
     assert "var(" not in svg.read_text()
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("last", [0.2, 1.0, 2.0, 8.0, 37.5, 200.0])
+def test_an_axis_of_epochs_has_whole_numbers_and_shows_the_last_one(last):
+    axes = Figure().add_subplot()
+    axes.plot([last / 2, last], [1.0, 2.0])
+    epoch_axis(axes, "epoch", last=last)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert 2 <= len(ticks) <= 8
+    assert all(tick == int(tick) for tick in ticks)
+    assert low == 0 < last <= high

@@ -12,6 +12,13 @@ def test_several_seeds_have_students_interval():
     assert (found.low, found.high, found.over) == (pytest.approx(low), pytest.approx(high), "seeds")
 
 
+def test_the_interval_of_a_share_stays_between_nothing_and_all():
+    few = summarise([0.317, 0.667, 0.933])
+    found = interval_of(few, videos=180)
+    assert (found.low, found.high, found.over) == (0, 1, "seeds")
+    assert interval_of(few).high > 1
+
+
 def test_a_single_seed_has_wilsons_over_the_videos():
     found = interval_of(summarise([0.9]), videos=50)
     wilson = stats.binomtest(45, 50).proportion_ci(method="wilson")

@@ -32,7 +32,7 @@ def test_neighbours_are_the_nearest_others_whatever_the_length_of_a_feature():
 
 
 def test_one_video_has_no_neighbour():
-    with pytest.raises(UserError, match="1 videos have features"):
+    with pytest.raises(UserError, match="features of 1 video, so none"):
         nearest(table(features=[[1.0, 0.0]]), count=1)
 
 

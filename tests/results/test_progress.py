@@ -8,6 +8,8 @@ from lstcl_platform.tracking.records import LaunchState, StageState, TrialResult
 
 KEY = "0123456789abcdef"
 
+RESUME = "lstcl-platform resume study --storage here"
+
 
 def shown(view: RenderableType) -> str:
     console = Console(width=120, file=io.StringIO(), color_system=None)
@@ -46,6 +48,7 @@ def test_stages_show_progress_time_left_and_attempts() -> None:
                 trial("b", "finished", SHARED, stage("evaluate", "finished", seconds=5.0), top1=0.5),
             ],
             metric="top1",
+            resume=RESUME,
         )
     )
     assert "running, 25%, 1 min, ~3 min left, attempt 2" in text
@@ -59,18 +62,23 @@ def test_failure_is_named_once_with_reason_and_log() -> None:
     failed = stage("pretrain", "failed", error="Traceback\nValueError: no frames", log="train/a1/log.txt")
     text = shown(
         experiment_view(
-            launch("failed"), [trial("a", "failed", failed), trial("b", "failed", failed)], metric="top1"
+            launch("failed"),
+            [trial("a", "failed", failed), trial("b", "failed", failed)],
+            metric="top1",
+            resume=RESUME,
         )
     )
     assert text.count("pretrain 0123456789 failed: ValueError: no frames") == 1
     assert "log: train/a1/log.txt" in text
-    assert "`lstcl-platform resume study`" in text
+    assert f"`{RESUME}`" in text
 
 
 def test_interrupted_launch_says_how_to_go_on() -> None:
-    text = shown(experiment_view(launch("interrupted"), [trial("a", "waiting")], metric="top1"))
+    text = shown(
+        experiment_view(launch("interrupted"), [trial("a", "waiting")], metric="top1", resume=RESUME)
+    )
     assert "last heard of 5 min ago" in text
-    assert "`lstcl-platform resume study` goes on" in text
+    assert f"`{RESUME}` goes on" in text
 
 
 def test_each_experiment_is_a_line() -> None:

@@ -202,6 +202,11 @@ def test_overrides_reach_the_sweep(write):
     spec = load_experiment(path, ["sweep.grid.pretrain.seed=[5]", "sweep.illegal=exclude"])
     assert [trial.name for trial in expand(spec).trials] == ["seed=5"]
     assert len(expand(load_experiment(write(), ["sweep.grid.finetune.seed=[0, 1]"])).trials) == 2
+    override = "pretrain.seed=3"
+    (trial,) = expand(load_experiment(path, [override, "sweep.grid={}"])).trials
+    assert trial.spec.pretrain.seed == 3
+    _, lines = refusal(write(), [override, "sweep.grid.pretrain.seed=[0, 1]"])
+    assert lines[0].startswith(f"--set {override}: pretrain.seed is swept by sweep.grid")
 
 
 @pytest.mark.parametrize(

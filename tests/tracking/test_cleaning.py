@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lstcl_platform.tracking.cleaning import clean
-from lstcl_platform.training.checkpoints import newest_good, save_checkpoint
+from lstcl_platform.training.checkpoints import newest_good, next_attempt, save_checkpoint
 from lstcl_platform.training.leases import Leases, this_launch
 from tests.tracking.conftest import make_stage
 
@@ -26,7 +26,7 @@ def begin(tracker, name):
 
 @pytest.fixture
 def train(tracker, tmp_path: Path) -> Path:
-    """A finished stage, a half-done one, one that runs elsewhere, and one of another store."""
+    """A finished stage, a half-done one, one that runs elsewhere, one of another store, and one that never began."""
     train = tmp_path / "train"
     run = begin(tracker, "clean-finished")
     done = train / run.key
@@ -49,6 +49,7 @@ def train(tracker, tmp_path: Path) -> Path:
     save_checkpoint(str(running / "a1"), 2, STATE)
     save_checkpoint(str(running / "a1"), 1, STATE)
     save_checkpoint(str(train / ("f" * 64) / "a1"), 1, STATE)
+    next_attempt(str(train / ("e" * 64)))
     return train
 
 
@@ -76,7 +77,7 @@ def test_what_is_needed_stays_and_the_rest_goes_only_when_asked_for(tracker, tra
 
     assert gone == shown
     assert gone.busy == (keys["running"],)
-    assert gone.unknown == ("f" * 64,)
+    assert (gone.unknown, gone.unbegun) == (("f" * 64,), ("e" * 64,))
     left = {name: files(train / key) for name, key in keys.items()}
     assert left["finished"] == {"a1/rank0.log", "a2/final/weights.safetensors"}
     assert left["half"] == {"a1/step-00000006/state.pt", "a1/step-00000006/complete.json"}

@@ -60,6 +60,21 @@ def test_a_damaged_picture_that_is_shown_later_counts(sound, tmp_path):
     assert flagged >= 3
 
 
+def test_a_reference_that_lost_a_part_counts_although_it_comes_out_last_and_nothing_is_said(tmp_path):
+    sound = make_video(tmp_path / "sound.mp4", frames=FRAMES, bframes=1, x264="slices=4")
+    reference, between, *_ = packets_of(sound)[1:]
+    times = sorted(packet.pts for packet in packets_of(sound))
+    assert reference.pts > between.pts
+    first_part = int.from_bytes(bytes(reference)[:4], "big")
+    kind = reference.pos + 4 + first_part + 4  # of the second part: one that decoders leave out in silence
+    path = flipped(sound, tmp_path / "v.mp4", byte=kind, bit=0)
+    frames, complained = fully_decoded(path)
+    assert not complained
+    assert not np.array_equal(frames[between.pts][0], fully_decoded(sound)[0][between.pts][0])
+    with pytest.raises(DecodeError, match="damaged"):
+        read_frames(path, [times.index(between.pts)])
+
+
 def test_what_only_the_log_tells_is_refused_or_decoded_in_full(sound, tmp_path):
     packets = packets_of(sound)
     times = sorted(packet.pts for packet in packets)

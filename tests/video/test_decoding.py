@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from lstcl_platform.video import demuxing, reading
+from lstcl_platform.video import decoding, demuxing, reading
 from lstcl_platform.video.decoding import DecodeError, decode_clips, read_frames
 from lstcl_platform.video.sampling import Box, Clip
 from tests.helpers.videos import damage, make_video, picture
@@ -160,6 +160,16 @@ def test_crop_edges_move_outward_to_even_coordinates(tmp_path, pixel_format):
     frames, _, _ = everything(path)
     (clip,) = decode_clips(path, [Clip(np.array([2]), Box(3, 5, 10, 8), False)], size=16, target_fps=None)
     assert np.array_equal(clip, finish([frames[2]], (2, 4, 14, 14), 16, False))
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_how_many_crops_are_converted_together_does_not_matter(tmp_path, monkeypatch, rotation):
+    path = make_video(tmp_path / "v.mp4", side=64, width=96, rotation=rotation)
+    clip = Clip(np.array([3, 3, 20, 21, 40]), Box(6, 4, 34, 50), True)
+    together = decode_clips(path, [clip], size=24, target_fps=None)
+    for pixels in (1, 34 * 50 * 2):
+        monkeypatch.setattr(decoding, "_CONVERTED_PIXELS", pixels)
+        assert np.array_equal(decode_clips(path, [clip], size=24, target_fps=None), together)
 
 
 def test_wrong_requests_are_refused(tmp_path):

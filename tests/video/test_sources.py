@@ -85,5 +85,5 @@ def test_wrong_sources_are_refused(tmp_path):
     ):
         list_videos(write(tmp_path, "{}", "data.yaml"))
     (tmp_path / "loose.mp4").touch()
-    with pytest.raises(UserError, match=r"1 videos \(loose\.mp4\) lie beside the class folders"):
+    with pytest.raises(UserError, match=r"1 video \(loose\.mp4\) beside the class folders"):
         list_videos(tmp_path)

@@ -1,6 +1,7 @@
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from lstcl_platform.specs.errors import StorageError
 from lstcl_platform.video.decoding import read_frames
@@ -64,6 +65,20 @@ def test_settings_are_those_of_the_file(tmp_path):
     large = transcode(source, tmp_path / "large.mp4", TranscodeSettings(crf=1, fastdecode=False))
     assert large.size_bytes > done.size_bytes
     assert (probe(tmp_path / "large.mp4").width, probe(tmp_path / "large.mp4").height) == (130, 96)
+
+
+def kinds(path):
+    with av.open(str(path)) as container:
+        return "".join(PictureType(frame.pict_type).name for frame in container.decode(video=0))
+
+
+def test_few_packets_lie_between_a_keyframe_and_any_picture(tmp_path):
+    constant = make_video(tmp_path / "constant.mp4", frames=40)
+    transcode(constant, tmp_path / "c.mp4", TranscodeSettings())
+    assert kinds(tmp_path / "c.mp4") == 2 * "IBBBBBBBPBBBBBBP" + "IBBBBBBP"
+    varying = make_video(tmp_path / "varying.mp4", frames=20, times=[i / 30 + (i > 9) for i in range(20)])
+    transcode(varying, tmp_path / "v.mp4", TranscodeSettings())
+    assert kinds(tmp_path / "v.mp4") == 2 * "IPPPPPPP" + "IPPP"
 
 
 def test_equal_sources_give_equal_files(tmp_path):

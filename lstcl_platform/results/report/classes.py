@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lstcl_platform.results.report.predictions import CellPredictions
 from lstcl_platform.results.report.table import NOTHING, Cell, Table, figure, text
+from lstcl_platform.specs.wording import numbered
 
 MAX_CLASSES = 24
 """Classes of a confusion matrix; beyond, the most frequent confusions are listed."""
@@ -69,7 +70,7 @@ def confusion_table(cell: CellPredictions, names: Mapping[int, str]) -> Table:
         head=["true class", *(names[label] for label in labels)],
         rows=rows,
         kind="heat",
-        note=f"Over {len(cell.predicted)} seed{'s' if len(cell.predicted) > 1 else ''}. Bold: right.",
+        note=f"Over {numbered(len(cell.predicted), 'seed')}. Bold: right.",
     )
 
 

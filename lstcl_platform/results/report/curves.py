@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lstcl_platform.results.drawing import DASHES, GRID, SERIES, Drawing, Mark, Panel
+from lstcl_platform.results.drawing import DASHES, GRID, SERIES, Drawing, Mark, Panel, epoch_axis
 from lstcl_platform.results.report.study import Study
 from lstcl_platform.results.report.table import NOTHING, Cell, Table, figure, text
 from lstcl_platform.results.text import number
@@ -131,7 +131,7 @@ def _panel(metric: str, label: str, drawn: Sequence[tuple[str, Curve]], cells: S
         if metric in _ALARMS:
             axes.axhline(_ALARMS[metric], color=SERIES[1], linestyle=":", linewidth=1.2)
             axes.set_ylim(bottom=0)
-        axes.set_xlabel("epoch")
+        epoch_axis(axes, "epoch", last=max(epoch for _, curve in drawn for epoch, _ in curve))
         axes.grid(axis="y", color=GRID)
 
     ends = "; ".join(f"{cell} ends at {number(curve[-1][1])}" for cell, curve in drawn)

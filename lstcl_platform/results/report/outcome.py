@@ -12,12 +12,12 @@ def outcome_head(comparison: Comparison) -> list[str]:
     return ["ours", "95 % interval", "seeds", *paper]
 
 
-def ours(cell: ComparedCell | None, metric: str) -> Cell:
-    """Our mean over seeds, the best of its experiment marked."""
+def ours(cell: ComparedCell | None, comparison: Comparison, metric: str) -> Cell:
+    """Our mean of `metric` over seeds; a cell that stands out in its experiment is marked."""
     if cell is None or metric not in cell.metrics:
         return NOTHING
     summary = cell.metrics[metric]
-    best = cell.best
+    best = comparison.stands_out(cell)
     spread = () if summary.sd is None else (f"sd {value_text(summary.sd, metric)}",)
     return figure(
         value_text(summary.mean, metric) + (" ★" if best else ""), *spread, tone="best" if best else ""
@@ -60,7 +60,7 @@ def outcome_cells(cell: ComparedCell, comparison: Comparison) -> list[Cell]:
     """The columns of `outcome_head`."""
     metric = comparison.metric
     return [
-        ours(cell, metric),
+        ours(cell, comparison, metric),
         interval(cell, metric),
         seeds(cell),
         *([printed(cell, metric), delta(cell, comparison)] if _is_printed(comparison) else []),

@@ -30,6 +30,7 @@ from lstcl_platform.results.report.study import Study
 from lstcl_platform.results.report.table import Table
 from lstcl_platform.results.text import duration, metric_label, signed, value_text
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.tracking.secrets import mask_text
 
 if TYPE_CHECKING:
@@ -173,14 +174,14 @@ def _facts(study: Study) -> list[tuple[str, str, str]]:
         (
             "cells done",
             f"{done} of {len(cells)}",
-            f"{study.finished} of {len(study.trials)} trials, {study.launch.status}",
+            f"{study.finished} of {numbered(len(study.trials), 'trial')}, {study.launch.status}",
         )
     ]
-    best = next((cell for cell in cells if cell.best), None)
-    if best is not None:
-        facts.append(
-            (f"best {metric_label(metric)}", value_text(best.metrics[metric].mean, metric), best.name)
-        )
+    leading = [cell for cell in cells if cell.best]
+    if leading:
+        best = leading[0]
+        name = best.name if len(leading) == 1 else f"{numbered(len(leading), 'cell')} alike"
+        facts.append((f"best {metric_label(metric)}", value_text(best.metrics[metric].mean, metric), name))
         if (found := comparison.delta(best)) is not None and best.printed is not None:
             facts.append(
                 (

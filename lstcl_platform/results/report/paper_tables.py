@@ -124,7 +124,7 @@ def _table3(comparison: Comparison) -> Table:
         for start in STARTS:
             cell = placed.get((family, start))
             paper = starts[start] / 100
-            mine = ours(cell, comparison.metric)
+            mine = ours(cell, comparison, comparison.metric)
             notes = [f"paper {value_text(paper, 'top1')}"]
             if cell is not None:
                 found = comparison.delta(cell)
@@ -150,7 +150,12 @@ def _state_of_the_art(comparison: Comparison, published: Published) -> Table:
         mine = (
             [NOTHING] * 4
             if cell is None
-            else [ours(cell, "top1"), delta(cell, comparison), ours(cell, "top5"), seeds(cell)]
+            else [
+                ours(cell, comparison, "top1"),
+                delta(cell, comparison),
+                ours(cell, comparison, "top5"),
+                seeds(cell),
+            ]
         )
         paper = [
             figure(f"{row[name]:.1f}") if row[name] is not None else NOTHING for name in ("top1", "top5")

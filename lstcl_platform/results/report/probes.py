@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lstcl_platform.results.compare import ComparedCell, Summary
-from lstcl_platform.results.drawing import DASHES, GRID, MARKERS, SERIES, Drawing, Mark, Panel
+from lstcl_platform.results.drawing import DASHES, GRID, MARKERS, SERIES, Drawing, Mark, Panel, epoch_axis
 from lstcl_platform.results.probes import probe_metrics
 from lstcl_platform.results.report.table import NOTHING, Cell, Table, figure, text
 from lstcl_platform.results.text import metric_label, value_text
@@ -76,7 +76,9 @@ def _panel(metric: str, cells: Sequence[ComparedCell]) -> Panel:
                 markersize=4,
                 linewidth=1.2,
             )
-        axes.set_xlabel("epoch of pretraining")
+        epoch_axis(
+            axes, "epoch of pretraining", last=max(epoch for curve in curves.values() for epoch in curve)
+        )
         axes.grid(axis="y", color=GRID)
 
     told = "; ".join(

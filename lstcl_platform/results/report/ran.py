@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lstcl_platform.results.report.study import Study
 from lstcl_platform.results.report.table import Table, Tone, figure, text
 from lstcl_platform.results.text import duration
+from lstcl_platform.specs.wording import numbered
 
 KINDS: Mapping[str, str] = {
     "pretrain": "pretraining",
@@ -74,7 +75,7 @@ def stages_table(study: Study) -> Table:
             standing = (
                 state.status
                 if state.total_steps is None
-                else f"{state.status}, {state.step} of {state.total_steps} steps"
+                else f"{state.status}, {state.step} of {numbered(state.total_steps, 'step')}"
             )
             notes = [note for note in (record.warning, state.error) if note]
             rows.append(
@@ -108,15 +109,15 @@ def stages_table(study: Study) -> Table:
 
 
 def totals_line(found: Totals) -> str:
-    """``12 of 18 stages have begun in 14 attempts...``"""
+    """``begun: 12 of 18 stages, in 14 attempts...``"""
     parts = [
-        f"{found.stages} of {found.wanted} stages have begun, in {found.attempts} attempts, "
+        f"begun: {found.stages} of {numbered(found.wanted, 'stage')}, in {numbered(found.attempts, 'attempt')}, "
         f"{found.preemptions} of which gave way to a preemption",
         f"{duration(found.seconds)} of stages, {found.worker_hours:.2f} worker-hours",
     ]
     if found.shared:
         parts.append(
-            f"{found.shared} stages are used by several trials, which saved {duration(found.saved_seconds)}"
+            f"used by several trials: {numbered(found.shared, 'stage')}, which saved {duration(found.saved_seconds)}"
         )
     return "; ".join(parts) + "."
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage.places import RemotePath
 from lstcl_platform.video.layouts.listing import VIDEO_SUFFIXES, Listed, Listing, Source, video_files
 
@@ -20,7 +21,7 @@ def list_folder(source: Source) -> Listing:
     stray = [path for path in paths if "/" not in path]
     if stray:
         raise UserError(
-            f"{root}: {len(stray)} videos ({stray[0]}) lie beside the class folders; "
+            f"{root}: {numbered(len(stray), 'video')} ({stray[0]}) beside the class folders; "
             "put each into the folder of its class, or list path,label pairs in a CSV"
         )
     if not found:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lstcl_platform.specs.errors import UserError
+from lstcl_platform.specs.wording import numbered
 from lstcl_platform.storage.places import Place
 from lstcl_platform.video.layouts.listing import Listed, Listing, Source
 
@@ -67,7 +68,7 @@ def _parse_row(
         raise UserError(f"{source}, line {line}: '{','.join(cells)}' has no label; expected path,label")
     if columns == (0, 1) and len(cells) > 2:
         raise UserError(
-            f"{source}, line {line}: {len(cells)} columns; expected path,label (quote a path with commas)"
+            f"{source}, line {line}: {numbered(len(cells), 'column')}; expected path,label (quote a path with commas)"
         )
     path, label = cells[columns[0]], cells[columns[1]]
     if not path:

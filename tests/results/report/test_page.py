@@ -128,8 +128,8 @@ def test_what_ran_is_counted_and_the_ledger_is_kept(chapters):
     assert list(sections) == [
         "results", "significance", "classes", "asked", "ran", "curves", "features", "bad-videos", "reproduce",
     ]  # fmt: skip
-    assert "15 of 15 stages have begun, in 15 attempts, 1 of which gave way" in sections["ran"].lines[0]
-    assert "3 stages are used by several trials" in sections["ran"].lines[0]
+    assert "begun: 15 of 15 stages, in 15 attempts, 1 of which gave way" in sections["ran"].lines[0]
+    assert "used by several trials: 3 stages" in sections["ran"].lines[0]
     ledger = list(lines_of(sections["bad-videos"].tables[0]))
     assert ledger[0][:2] == ["archery/000.mp4", "no frames"]
     assert len(ledger) == 6, "one a test"
