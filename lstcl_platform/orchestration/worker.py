@@ -63,7 +63,7 @@ class BoardReporter:
         """Tell where this rank is, at most twice a second."""
         self._watchdog.beat(step)
         if step == total:  # what is left is no step: a test's fits and figures, the last upload
-            self._watchdog.close()
+            self.close()
         now = time.monotonic()
         if now - self._last_progress >= _PROGRESS_SECONDS or step == total:
             self._last_progress = now
@@ -114,8 +114,12 @@ class BoardReporter:
         """Wait until all that was pushed is on the board: a rank's pushes arrive in order, this one last."""
         import ray
 
-        self._watchdog.close()
+        self.close()
         ray.get(self._job.board.push.remote([]))
+
+    def close(self) -> None:
+        """Stop watching the loop."""
+        self._watchdog.close()
 
     def _check_interval(self, step: int) -> int:
         """Steps that take about _STOP_CHECK_SECONDS at the present speed."""
