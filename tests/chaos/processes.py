@@ -153,6 +153,31 @@ class RayNodes:
     def processes(self, title: str) -> list[psutil.Process]:
         return [found for server in self._servers() for found in server.processes(title)]
 
+    def state(self) -> str:
+        """Placement groups, actors that are not dead, and processes: what a sweep that stands still waits for."""
+        from ray._private.state import GlobalState
+        from ray._raylet import GcsClientOptions
+
+        known = GlobalState()
+        known._initialize_global_state(
+            GcsClientOptions.create(
+                self.address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+            )
+        )
+        groups = [
+            f"{key} {group['state']} {group['bundles_to_node_id']}"
+            for key, group in known.placement_group_table().items()
+        ]
+        actors = [
+            f"{key} {actor['State']} {actor['ActorClassName']} of job {actor['JobID']}"
+            for key, actor in known.actor_table(None).items()
+            if actor["State"] != "DEAD"
+        ]
+        processes = [
+            f"{each.pid} {each.name()} {' '.join(each.cmdline())[:80]}" for each in self.processes("ray::")
+        ]
+        return "\n".join([f"free: {known.available_resources_per_node()}", *groups, *actors, *processes])
+
     def _servers(self) -> list[Server]:
         return [*self.nodes, *([self.head] if self.head else [])]
 

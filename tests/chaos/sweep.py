@@ -98,8 +98,13 @@ class DisturbedSweep:
         try:
             wait_until(reached, what)
         except AssertionError:
-            print(self.text()[-6000:], flush=True)
+            print(self.text()[-6000:], self._ranks(), self.nodes.state(), sep="\n", flush=True)
             raise
+
+    def _ranks(self) -> str:
+        """The end of what the newest attempt's ranks wrote."""
+        logs = sorted(self.storage.glob("train/*/a*/rank*.log"), key=lambda log: log.stat().st_mtime)
+        return "\n".join(f"{log}:\n{log.read_text()[-3000:]}" for log in logs[-2:])
 
     def disturb(self, name: str, fault: Fault, *, restarts: bool = True) -> None:
         """Do `fault` now, and note what it cost.
